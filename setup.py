@@ -1,0 +1,30 @@
+"""Packaging for pip. Every value comes from settings.ini."""
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+ini = ConfigParser(delimiters=["="])
+ini.read(here / "settings.ini", encoding="utf-8")
+cfg = ini["DEFAULT"]
+lab, dev = cfg["lab_requirements"].split(), cfg["dev_requirements"].split()
+
+setup(
+    name=cfg["lib_name"],
+    version=cfg["version"],
+    description=cfg["description"],
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    keywords=cfg["keywords"],
+    author=cfg["author"],
+    author_email=cfg["author_email"],
+    url=cfg["git_url"],
+    license="Apache-2.0",
+    packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
+    python_requires=">=" + cfg["min_python"],
+    install_requires=cfg["requirements"].split(),
+    extras_require={"lab": lab, "dev": lab + dev},
+    entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
+    zip_safe=False,
+)
