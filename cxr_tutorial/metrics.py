@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['threshold_metrics', 'classification_table', 'plot_confusion', 'discrimination', 'plot_roc_pr', 'threshold_table',
-           'choose_threshold', 'plot_thresholds', 'evaluate_predictions']
+           'choose_threshold', 'plot_thresholds', 'resampled_metrics', 'draw_patients', 'evaluate_predictions']
 
-# %% ../nbs/09_metrics.ipynb #2f69577f
+# %% ../nbs/09_metrics.ipynb #1417fcb1
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -22,9 +22,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from .environment import progress
-
-# %% ../nbs/09_metrics.ipynb #47a4d150
+# %% ../nbs/09_metrics.ipynb #9e94c564
 def threshold_metrics(
     labels,  # (n,) 0/1
     probabilities,  # (n,) from 0 to 1
@@ -33,15 +31,14 @@ def threshold_metrics(
 ) -> dict:  # shares from 0 to 1, NaN where the denominator is zero
     "Sensitivity, specificity, predictive values, accuracy and F1 at a threshold."
     decisions = np.asarray(probabilities) >= threshold
-    matrix = confusion_matrix(labels, decisions, labels=[0, 1], sample_weight=weights)
-    (tn, fp), (fn, tp) = matrix.tolist()
+    (tn, fp), (fn, tp) = confusion_matrix(labels, decisions, labels=[0, 1], sample_weight=weights).tolist()
     share = lambda part, whole: part / whole if whole else float("nan")
     return {
         "sensitivity": share(tp, tp + fn),
         "specificity": share(tn, tn + fp),
         "ppv": share(tp, tp + fp),
         "npv": share(tn, tn + fn),
-        "accuracy": share(tp + tn, matrix.sum()),
+        "accuracy": share(tp + tn, tn + fp + fn + tp),
         "f1": share(2 * tp, 2 * tp + fp + fn),
     }
 
@@ -163,7 +160,49 @@ def plot_thresholds(
     figure.tight_layout()
     return figure
 
-# %% ../nbs/09_metrics.ipynb #9a934117
+# %% ../nbs/09_metrics.ipynb #d370caa5
+def resampled_metrics(
+    labels: np.ndarray,  # (n,) 0/1
+    probabilities: np.ndarray,  # (n,) from 0 to 1
+    threshold: float,  # of the decisions
+    weights: np.ndarray,  # (draws, n) how often each image was drawn; both classes in each draw
+) -> pd.DataFrame:  # (draws rows) the columns of `discrimination` and `threshold_metrics`
+    "The metrics of many bootstrap draws at once; the images are sorted only once for all of them."
+    order = np.argsort(-probabilities, kind="stable")
+    y, p, w = labels[order], probabilities[order], weights[:, order].astype(float)
+    last = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)  # the last of each run of equal scores
+    tp, fp = (np.cumsum(w * side, axis=1)[:, last] for side in (y, 1 - y))
+    ill, well = tp[:, -1], fp[:, -1]
+    step = lambda counts: np.diff(counts, axis=1, prepend=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is NaN: that draw says nothing about this metric
+        at = np.searchsorted(-p, -threshold, side="right")  # this many images are called ill
+        found, alarms = (w[:, :at] * y[:at]).sum(1), (w[:, :at] * (1 - y[:at])).sum(1)
+        return pd.DataFrame(
+            {
+                "auroc": (step(fp) * (tp - step(tp) / 2)).sum(1) / (ill * well),
+                "auprc": (step(tp) * np.nan_to_num(tp / (tp + fp))).sum(1) / ill,
+                "brier": (w * (p - y) ** 2).sum(1) / w.sum(1),
+                "sensitivity": found / ill,
+                "specificity": 1 - alarms / well,
+                "ppv": found / (found + alarms),
+                "npv": (well - alarms) / (well - alarms + ill - found),
+                "accuracy": (found + well - alarms) / (ill + well),
+                "f1": 2 * found / (ill + found + alarms),
+            }
+        )
+
+
+def draw_patients(
+    patients,  # (n,) patient id of each image
+    draws: int,  # number of bootstrap draws
+    rng: np.random.Generator,
+) -> np.ndarray:  # (draws, n) how often each image is drawn: as often as its patient
+    "Draw as many patients as there are, with replacement, many times."
+    patient, names = pd.factorize(np.asarray(patients))
+    drawn = rng.integers(len(names), size=(draws, len(names)))
+    return np.stack([np.bincount(row, minlength=len(names)) for row in drawn])[:, patient]
+
+
 def evaluate_predictions(
     predictions: pd.DataFrame,  # columns label, probability and patient_id
     threshold: float,  # fixed beforehand, on validation patients
@@ -172,17 +211,15 @@ def evaluate_predictions(
     level: float = 0.95,  # of the intervals
 ) -> pd.DataFrame:  # rows: metrics; columns: estimate, low, high
     "All metrics on a table of predictions, with percentile intervals from resampling patients."
-    labels, probabilities = predictions.label.to_numpy(), predictions.probability.to_numpy()
-    patient, names = pd.factorize(predictions.patient_id)
-    rng = np.random.default_rng(seed)
-    compute = lambda w=None: {**discrimination(labels, probabilities, w), **threshold_metrics(labels, probabilities, threshold, w)}
-    estimate, values = compute(), []
-    for _ in progress(range(draws), "resampling patients", "draw"):
-        weights = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[patient]
-        if len(np.unique(labels[weights > 0])) == 2:  # with very few patients, a draw may hold only one class
-            values.append(compute(weights))
+    labels, probabilities = predictions.label.to_numpy(), predictions.probability.to_numpy(float)
+    estimate = {**discrimination(labels, probabilities), **threshold_metrics(labels, probabilities, threshold)}
+    rng, values = np.random.default_rng(seed), []
+    for start in range(0, draws, 100):  # a hundred at a time keeps the memory small
+        weights = draw_patients(predictions.patient_id, min(100, draws - start), rng)
+        both = (weights @ labels > 0) & (weights @ (1 - labels) > 0)  # with few patients, a draw may hold only one class
+        values.append(resampled_metrics(labels, probabilities, threshold, weights[both]))
+    values = pd.concat(values)[list(estimate)]
     if len(values) < max(draws // 2, 1):
-        raise ValueError(f"{len(names)} patients are too few for an interval: most draws hold only one class")
-    tail = 100 * (1 - level) / 2
-    low, high = np.nanpercentile(pd.DataFrame(values)[list(estimate)], [tail, 100 - tail], axis=0)
-    return pd.DataFrame({"estimate": estimate, "low": dict(zip(estimate, low, strict=True)), "high": dict(zip(estimate, high, strict=True))})
+        raise ValueError(f"{predictions.patient_id.nunique()} patients are too few for an interval: most draws hold only one class")
+    tail = (1 - level) / 2
+    return pd.DataFrame({"estimate": pd.Series(estimate), "low": values.quantile(tail), "high": values.quantile(1 - tail)})

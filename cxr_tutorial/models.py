@@ -21,13 +21,13 @@ from torch import nn
 
 from .transforms import IMAGENET_MEAN, IMAGENET_STD, evaluation_transform
 
-# %% ../nbs/07_models.ipynb #325c8388
+# %% ../nbs/07_models.ipynb #a5978615
 TORCHVISION = {"resnet18": "fc", "resnet50": "fc", "densenet121": "classifier", "efficientnet_b0": "classifier", "mobilenet_v2": "classifier"}
 BACKBONES = ("efficientnet_lite0", *TORCHVISION)
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 
 
-class DownloadError(RuntimeError):
+class DownloadError(OSError):
     "Pretrained weights could not be downloaded. The message says what to do."
 
 
@@ -79,7 +79,7 @@ def backbone_normalisation(
     "The normalisation that a backbone was trained with."
     return ((0.5,) * 3, (0.5,) * 3) if name == "efficientnet_lite0" else (IMAGENET_MEAN, IMAGENET_STD)
 
-# %% ../nbs/07_models.ipynb #95108b6a
+# %% ../nbs/07_models.ipynb #d0943dff
 class MedicalImageClassifier(nn.Module):
     "A pretrained backbone with a small head: images in, one logit per output. Not for clinical use."
 
@@ -105,7 +105,9 @@ class MedicalImageClassifier(nn.Module):
     ) -> torch.Tensor:  # logits (n, outputs)
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"expected images (n, 1 or 3, height, width), got {tuple(images.shape)}")
-        return self.head(self.backbone(images.expand(-1, 3, -1, -1)))
+        features = self.backbone(images.expand(-1, 3, -1, -1))
+        with torch.autocast(images.device.type, enabled=False):  # the head is cheap: full precision, so that scores are not rounded
+            return self.head(features.float())
 
     def freeze(self) -> "MedicalImageClassifier":
         "Stop training the backbone: neither its weights nor its BatchNorm statistics change any more."

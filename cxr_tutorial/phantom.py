@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MU_SOFT', 'MU_LUNG', 'MU_BONE', 'VIEWS', 'COURSE', 'RENDERING', 'ellipsoid', 'length', 'overlap', 'Beam',
            'bilinear_histogram', 'sample_patient', 'thorax', 'lung_parts', 'steps', 'rib_cage', 'vessel_tree', 'bones',
-           'spine', 'sample_finding', 'attenuation', 'airways', 'expose', 'develop', 'Radiograph', 'radiograph',
-           'plan_cohort', 'render_row', 'write_cohort', 'course_cohort']
+           'spine', 'sample_finding', 'attenuation', 'airways', 'wide_blur', 'expose', 'develop', 'Radiograph',
+           'radiograph', 'plan_cohort', 'render_row', 'write_cohort', 'course_cohort']
 
 # %% ../nbs/01_phantom.ipynb #cbe27105
 import hashlib
@@ -358,7 +358,7 @@ def sample_finding(
         raise ValueError(f'subtype must be "bacteria", "virus" or None, not {subtype!r}')
     return dict(subtype=subtype, severity=float(severity) if subtype else 0.0, side=side if subtype else None, balls=balls)
 
-# %% ../nbs/01_phantom.ipynb #52608caf
+# %% ../nbs/01_phantom.ipynb #8a45325c
 def attenuation(
     beam: Beam,  # the geometry of the exposure
     patient: dict,  # from `sample_patient`
@@ -410,6 +410,17 @@ def airways(beam: Beam, patient: dict) -> np.ndarray:  # (height, width), mm of 
     return beam.tube(points, volume, 0.030 * w)
 
 
+def wide_blur(
+    picture: np.ndarray,  # (height, width)
+    share: float,  # standard deviation of the blur, as a share of the longer side
+) -> np.ndarray:  # (height, width)
+    "A very wide Gaussian blur, computed on a sixteenth of the pixels."
+    image = Image.fromarray(np.asarray(picture, np.float32))
+    coarse = np.asarray(image.resize((max(image.width // 4, 1), max(image.height // 4, 1)), Image.Resampling.BOX))
+    coarse = gaussian_filter(coarse, share * max(coarse.shape))
+    return np.asarray(Image.fromarray(coarse).resize(image.size, Image.Resampling.BILINEAR))
+
+
 def expose(
     total: np.ndarray,  # attenuation (height, width)
     rng,  # seed or `numpy.random.Generator`
@@ -420,10 +431,7 @@ def expose(
     "What the detector counts: attenuated, scattered, blurred, and noisy."
     rng = np.random.default_rng(rng)
     primary = np.exp(-total)
-    coarse = primary[::4, ::4]
-    haze = gaussian_filter(coarse, 0.06 * max(coarse.shape))
-    haze = np.asarray(Image.fromarray(haze).resize(primary.shape[::-1], Image.Resampling.BILINEAR))
-    mean = gaussian_filter(primary + scatter * haze, blur) / (1 + scatter)
+    mean = gaussian_filter(primary + scatter * wide_blur(primary, 0.06), blur) / (1 + scatter)
     return rng.poisson(mean * photons).astype(np.float32) / photons
 
 
@@ -436,11 +444,8 @@ def develop(
 ) -> np.ndarray:  # (height, width), uint8, bright where X-rays were absorbed
     "Turn detector counts into an 8-bit picture, as the X-ray console does."
     density = -np.log(np.maximum(signal, 1e-5))
-    coarse = density[::4, ::4]
-    base = gaussian_filter(coarse, 0.05 * max(coarse.shape))
-    base = np.asarray(Image.fromarray(base).resize(density.shape[::-1], Image.Resampling.BILINEAR))
-    density = density + 1.2 * (density - base)
-    low, high = np.quantile(density[::3, ::3], [0.03, 0.985])
+    density = density + 1.2 * (density - wide_blur(density, 0.05))
+    low, high = np.quantile(density[::4], [0.03, 0.985])
     x = np.clip((density - low) / (high - low), -0.05, 1.15)
     curve = lambda x: 1 / (1 + np.exp(-4.0 * contrast * (x - 0.5 - brightness)))
     picture = (curve(x) - curve(-0.05)) / (curve(1.15) - curve(-0.05))
@@ -595,8 +600,8 @@ def write_cohort(
         shutil.rmtree(unfinished, ignore_errors=True)
     return metadata
 
-# %% ../nbs/01_phantom.ipynb #4d0de78b
-COURSE = dict(patients=260, prevalence=0.5, images_per_patient=2.5, severity=(0.3, 1.0), size=(224, 280), quality=90, seed=2024)
+# %% ../nbs/01_phantom.ipynb #e62dc5a0
+COURSE = dict(patients=330, prevalence=0.5, images_per_patient=2.0, severity=(0.4, 1.2), size=(224, 280), quality=90, seed=2024)
 RENDERING = 1  # raise by one when a change alters the pictures
 
 

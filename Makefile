@@ -1,0 +1,53 @@
+# Two commands matter: `make tutorial` runs the course, `make test` checks everything that must hold.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= _build
+
+.DEFAULT_GOAL := help
+.PHONY: help install tutorial test lab export outputs readme lint site bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): settings.ini setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[lab,dev]' --constraint constraints.txt
+	@touch $@
+
+install: $(STAMP) ## make .venv with everything in it
+
+tutorial: install ## run every chapter; pages in _build/html, then the table of pitfalls
+	$(BIN)/cxr-tutorial run --notebooks nbs --out $(OUT)
+
+test: install ## check everything that must hold
+	$(BIN)/python -m pytest
+
+lab: install ## open the chapters in JupyterLab
+	$(BIN)/cxr-tutorial lab --notebooks nbs
+
+export: install ## write the library from the notebooks
+	$(BIN)/nbdev_export
+
+outputs: install ## run every chapter and put the outputs back into nbs/
+	$(BIN)/cxr-tutorial run --notebooks nbs --out $(OUT) --inplace
+
+readme: install ## write README.md from nbs/index.ipynb
+	$(BIN)/python -c 'from cxr_tutorial.course import write_readme; print(write_readme("nbs"))'
+
+lint: install ## check the code in notebooks and tests
+	$(BIN)/ruff check nbs tests benchmarks setup.py
+
+site: install ## build the website with Quarto
+	@command -v quarto >/dev/null || { echo "make site needs Quarto on the path: get it from https://quarto.org/docs/get-started. The pages of 'make tutorial' need no Quarto."; exit 1; }
+	$(BIN)/nbdev_docs
+
+bench: install ## measure
+	$(BIN)/python benchmarks/phantom_speed.py
+
+clean: ## remove what was built, but not .venv and not the cache
+	rm -rf $(OUT) _docs _proc build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,57 @@
+"""Interruptions, several processes, and an environment without the notebooks' extras."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.phantom import course_cohort, write_cohort
+
+SETTINGS = dict(patients=10, size=(64, 80))
+
+
+def test_library_needs_no_extra():
+    code = """
+import sys
+for name in ("nbdev", "fastcore", "nbclient", "nbconvert", "nbformat", "jupyterlab", "pytest"):
+    sys.modules[name] = None  # importing it fails
+from cxr_tutorial.splits import split_by_patient
+import cxr_tutorial.capstone, cxr_tutorial.cli, cxr_tutorial.widgets
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_cohort_never_looks_whole(tmp_path, stop):
+    code = f"from cxr_tutorial.phantom import write_cohort; write_cohort({str(tmp_path / 'cohort')!r}, patients=2000, workers=1)"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not list(tmp_path.glob(".cohort.unfinished-*/*/*/*.jpeg")) and time.time() < deadline:
+        time.sleep(0.1)
+    process.send_signal(stop)
+    assert process.wait(60) != 0
+    assert not (tmp_path / "cohort").exists()
+    if stop == signal.SIGINT:  # told politely, it cleans up
+        assert not list(tmp_path.iterdir())
+    assert len(write_cohort(tmp_path / "cohort", **SETTINGS)) == len(read_folder(tmp_path / "cohort"))
+
+
+def test_two_processes_make_the_same_course_cohort(tmp_path):
+    code = f"from cxr_tutorial.phantom import course_cohort; print(course_cohort({SETTINGS!r}))"
+    environment = {**os.environ, "CXR_CACHE": str(tmp_path)}
+    both = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
+    folders = {p.communicate(timeout=120)[0].strip() for p in both}
+    assert len(folders) == 1 and all(p.returncode == 0 for p in both)
+    assert [f.name for f in tmp_path.iterdir()] == [folders.pop().rsplit("/", 1)[-1]]
+
+
+def test_changed_settings_never_reuse_a_cohort():
+    one, other = course_cohort(SETTINGS), course_cohort({**SETTINGS, "severity": (0.1, 0.2)})
+    assert one != other
+    assert one == course_cohort(SETTINGS)
+    assert not pd.read_csv(one / "metadata.csv").severity.equals(pd.read_csv(other / "metadata.csv").severity)
