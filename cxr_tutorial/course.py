@@ -48,7 +48,7 @@ def list_chapters(
         raise ValueError(f"no chapter is called {', '.join(unknown)}; there are {', '.join(c.stem for c in everything)}")
     return [c for c in everything if not only or c.stem.startswith(tuple(only))]
 
-# %% ../nbs/19_course.ipynb #0cab57b6
+# %% ../nbs/19_course.ipynb #a3dd1df8
 class ChapterError(RuntimeError):
     "A cell of a chapter failed. The message names the chapter and the cell."
 
@@ -60,16 +60,23 @@ def execute(
     timeout: int = 900,  # seconds for one cell
 ) -> NotebookNode:
     "Execute a notebook in a fresh kernel. Raises `ChapterError` with the cell and what it said."
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, record_timing=False)
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # the kernel's own start-up notes would break the progress bar; cells are not affected
+    )
     try:
         client.execute()
     except CellExecutionError as error:
         failed = next(i for i, c in enumerate(notebook.cells) if any(o.output_type == "error" for o in c.get("outputs", [])))
         source = notebook.cells[failed].source
         label = re.search(r"^#\|\s*label:\s*(\S+)", source, re.M)
-        where = f"cell {failed + 1}" + (f" ({label[1]})" if label else "")
+        place = f"cell {failed + 1}" + (f" ({label[1]})" if label else "")
         trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback.splitlines()[-25:]) if error.traceback else "")
-        raise ChapterError(f"{name}, {where} failed with {error.ename}: {error.evalue}\n\n{trace}") from error
+        raise ChapterError(f"{name}, {place} failed with {error.ename}: {error.evalue}\n\n{trace}") from error
     finally:
         clean_outputs(notebook)
     return notebook

@@ -6,7 +6,7 @@
 __all__ = ['PITFALL_MIME', 'cache_dir', 'data_dir', 'seed_everything', 'seed_worker', 'choose_device', 'choose_precision',
            'environment_report', 'progress', 'set_style', 'report_pitfall']
 
-# %% ../nbs/00_environment.ipynb #5fca4b0e
+# %% ../nbs/00_environment.ipynb #367200a3
 import os
 import platform
 import random
@@ -16,8 +16,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
-import torch
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -43,11 +41,13 @@ def data_dir() -> Path | None:  # an existing folder, or None when the course sh
         raise FileNotFoundError(f"CXR_DATA names {folder}, which is not a folder. Correct it, or unset CXR_DATA to use the phantom.")
     return folder
 
-# %% ../nbs/00_environment.ipynb #bd959bc6
+# %% ../nbs/00_environment.ipynb #e98f854c
 def seed_everything(
     seed: int = 0,  # any integer from 0 to 2**32 - 1
-) -> torch.Generator:  # a generator with this seed, to hand to a DataLoader
+) -> "torch.Generator":  # a generator with this seed, to hand to a DataLoader
     "Seed Python, NumPy, torch and CUDA, ask for deterministic algorithms, and return a generator for loaders."
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)  # seeds every GPU, too
@@ -61,13 +61,17 @@ def seed_worker(
     worker: int,  # number of the worker; the seed comes from torch, which differs for each worker and epoch
 ) -> None:
     "Seed Python and NumPy in a loader's worker process: hand it to `DataLoader(worker_init_fn=...)`."
+    import torch
+
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
 
-# %% ../nbs/00_environment.ipynb #d9be5f2a
-def choose_device() -> torch.device:
+# %% ../nbs/00_environment.ipynb #4d992552
+def choose_device() -> "torch.device":
     "CUDA if there is a usable GPU, else Apple's MPS, else the CPU."
+    import torch
+
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -76,9 +80,11 @@ def choose_device() -> torch.device:
 
 
 def choose_precision(
-    device: torch.device | str | None = None,  # the device that will compute; `choose_device()` when not given
-) -> torch.dtype:  # torch.bfloat16, torch.float16 or torch.float32
+    device: "torch.device | str | None" = None,  # the device that will compute; `choose_device()` when not given
+) -> "torch.dtype":  # torch.bfloat16, torch.float16 or torch.float32
     "The number format for mixed precision: bfloat16 where the hardware has it, float16 on older GPUs, else float32."
+    import torch
+
     device = torch.device(device or choose_device())
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -87,9 +93,11 @@ def choose_precision(
         return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
     return torch.float32
 
-# %% ../nbs/00_environment.ipynb #34b1db51
+# %% ../nbs/00_environment.ipynb #e619a2ca
 def environment_report() -> pd.DataFrame:  # one row per fact
     "Versions, device and precision: the facts that another person needs to repeat a result."
+    import torch
+
     device = choose_device()
     facts = {name: version(name) for name in ("torch", "torchvision", "timm", "scikit-learn", "pandas", "numpy")}
     facts |= {
@@ -101,23 +109,26 @@ def environment_report() -> pd.DataFrame:  # one row per fact
     }
     return pd.DataFrame({"value": facts})
 
-# %% ../nbs/00_environment.ipynb #50ffb519
+# %% ../nbs/00_environment.ipynb #0e0eb1c5
 def progress(
     iterable,  # what to go through
     description: str,  # shown beside the bar
     unit: str = "it",  # what is counted
     total: int | None = None,  # number of steps; `len(iterable)` when not given
     leave: bool = False,  # keep the bar when done
+    show: bool = True,  # False for work that is over before a bar is drawn
 ):  # the items, one by one
     "Go through an iterable with a progress bar."
-    with tqdm(total=len(iterable) if total is None else total, desc=description, unit=unit, leave=leave) as bar:
+    with tqdm(total=len(iterable) if total is None else total, desc=description, unit=unit, leave=leave, disable=not show) as bar:
         for item in iterable:
             yield item
             bar.update()
 
-# %% ../nbs/00_environment.ipynb #bfa3c75f
+# %% ../nbs/00_environment.ipynb #ab7f5dfb
 def set_style() -> None:
     "Figures with a colour-blind-safe palette and small files (JPEG: X-rays are noise, which PNG cannot compress)."
+    import seaborn as sns
+
     sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.85)
     mpl.rcParams.update({"figure.dpi": 90, "image.cmap": "gray", "axes.spines.top": False, "axes.spines.right": False})
     if get_ipython() is not None:
