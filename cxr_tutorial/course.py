@@ -104,13 +104,14 @@ def is_pitfall(cell: NotebookNode) -> bool:
     "Is this the check cell of a pitfall?"
     return cell.cell_type == "code" and bool(re.search(r"^#\|\s*label:\s*check-", cell.source, re.M))
 
-# %% ../nbs/19_course.ipynb #edfbdae7
+# %% ../nbs/19_course.ipynb #9fd6e52c
 STYLE = """<style>
 .celltag_wrong{border-left:6px solid #D55E00}.celltag_right{border-left:6px solid #0072B2}.celltag_check{border-left:6px solid #009E73}
 .celltag_wrong::before,.celltag_right::before,.celltag_check::before{font:600 12px sans-serif;padding-left:8px}
 .celltag_wrong::before{content:"wrong way";color:#B04A00}.celltag_right::before{content:"right way";color:#0072B2}.celltag_check::before{content:"check";color:#00735A}
 .course-nav{font:15px sans-serif;max-width:960px;margin:12px auto;padding:0 16px;display:flex;justify-content:space-between}
 body.jp-Notebook>main,body>main{max-width:1000px;margin:auto}
+.jp-MarkdownOutput .highlight{margin:.8em 0;padding:.4em .8em;background:#f5f5f5}
 </style>"""
 
 
@@ -156,7 +157,7 @@ def to_html(
     html = html.replace('<script src=""></script>', "").replace("</head>", STYLE + "</head>", 1)
     return re.sub(r"(<body[^>]*>)", lambda m: m[1] + nav, html, count=1).replace("</body>", nav + "</body>")
 
-# %% ../nbs/19_course.ipynb #648fde1f
+# %% ../nbs/19_course.ipynb #81162089
 def run_chapters(
     folder=None,  # of the chapters; see `notebook_folder`
     out="_build",  # gets notebooks/, html/ and pitfalls.csv
@@ -166,7 +167,7 @@ def run_chapters(
     "Execute chapters in order, write notebooks and HTML pages, and collect the pitfalls. Raises `ChapterError`."
     folder, out = notebook_folder(folder), Path(out).resolve()
     chapters = list_chapters(folder, only)
-    stems = [c.stem for c in list_chapters(folder)]
+    stems = sorted((c.stem for c in list_chapters(folder)), key=lambda s: (s != "index", s))  # the home page comes before chapter 00
     for kind in ("notebooks", "html"):
         (out / kind).mkdir(parents=True, exist_ok=True)
     rows, seconds = [], {}
@@ -218,7 +219,9 @@ def write_readme(
     for name, content in resources.get("outputs", {}).items():
         (target.parent / name).parent.mkdir(parents=True, exist_ok=True)
         (target.parent / name).write_bytes(content)
-    text = re.sub(r"\]\(((?:\d\d_)?\w+\.ipynb)", r"](nbs/\1", text)
+    for alt in [o.metadata[m]["alt"] for c in page.cells for o in c.get("outputs", []) for m in o.get("metadata", {}) if m.startswith("image/")]:
+        text = re.sub(r"!\[(?:jpeg|png)\]", lambda _, alt=alt: f"![{alt}]", text, count=1)
+    text = re.sub(r"\]\(((?:\d\d_)?\w+\.ipynb)", r"](nbs/\1", text).replace("](../", "](")
     notice = "<!-- Made from nbs/index.ipynb by `make readme`. Edit that. -->\n\n"
     target.write_text(notice + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
     return target
