@@ -150,7 +150,7 @@ def parameter_counts(
         rows[name] = {"parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)}
     return pd.DataFrame(rows).T
 
-# %% ../nbs/07_models.ipynb #1523fd5c
+# %% ../nbs/07_models.ipynb #d0364227
 def save_model(
     model: MedicalImageClassifier,
     path,  # file to write, usually ending in .safetensors
@@ -161,7 +161,7 @@ def save_model(
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"config": json.dumps(model.config), "extra": json.dumps(extra or {})})
+    save_file(tensors, partial, metadata={"cxr_tutorial": json.dumps({"config": model.config, "extra": extra or {}})})
     partial.replace(path)
 
 
@@ -177,11 +177,12 @@ def load_model(
             tensors = {k: file.get_tensor(k) for k in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}). Copy it again, or train the model again.") from error
-    if "config" not in metadata:
+    if "cxr_tutorial" not in metadata:
         raise ValueError(f"{path} holds weights, but not the configuration that `save_model` writes. Save it again with `save_model`.")
-    config = json.loads(metadata["config"])
+    facts = json.loads(metadata["cxr_tutorial"])
+    config = facts["config"]
     options = {k: config[k] for k in ("backbone", "outputs", "dropout", "size")}
     model = MedicalImageClassifier(**options, pretrained=False)
     model.config = config
     model.load_state_dict(tensors)
-    return model.eval(), json.loads(metadata["extra"])
+    return model.eval(), facts["extra"]
