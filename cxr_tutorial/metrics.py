@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['threshold_metrics', 'classification_table', 'plot_confusion', 'discrimination', 'plot_roc_pr', 'threshold_table',
-           'choose_threshold', 'plot_thresholds', 'resampled_metrics', 'draw_patients', 'evaluate_predictions']
+           'choose_threshold', 'plot_thresholds', 'resampled_metrics', 'draw_patients', 'evaluate_predictions',
+           'predictive_values']
 
 # %% ../nbs/09_metrics.ipynb #1417fcb1
 import matplotlib.pyplot as plt
@@ -223,3 +224,17 @@ def evaluate_predictions(
         raise ValueError(f"{predictions.patient_id.nunique()} patients are too few for an interval: most draws hold only one class")
     tail = (1 - level) / 2
     return pd.DataFrame({"estimate": pd.Series(estimate), "low": values.quantile(tail), "high": values.quantile(1 - tail)})
+
+# %% ../nbs/09_metrics.ipynb #6748faf2
+def predictive_values(
+    sensitivity: float,  # 0 to 1
+    specificity: float,  # 0 to 1
+    prevalence: float,  # where the model is used, 0 to 1
+) -> dict:  # ppv, npv (0 to 1; NaN where nobody is called so)
+    "Positive and negative predictive value at a prevalence (Bayes' theorem; Altman and Bland, BMJ, 1994)."
+    called_ill = sensitivity * prevalence + (1 - specificity) * (1 - prevalence)
+    called_well = 1 - called_ill
+    return {
+        "ppv": sensitivity * prevalence / called_ill if called_ill else float("nan"),
+        "npv": specificity * (1 - prevalence) / called_well if called_well else float("nan"),
+    }

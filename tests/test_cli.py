@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
+
+from cxr_tutorial.datasets import read_folder
 
 SMALL = ("--draws", "100", "--size", "64", "--epochs", "3")
 
@@ -32,6 +37,31 @@ def study(cohort, tmp_path_factory) -> Path:
     assert result.returncode == 0, result.stderr
     assert "AUROC" in result.stdout and "Not for clinical use" in result.stdout
     return out
+
+
+def test_phantom_knobs_reach_the_files(tmp_path):
+    knobs = ("--sites", 2, "--site-shortcut", 1, "--label-noise", 0.2, "--masks")
+    result = call("phantom", tmp_path / "c", "--patients", 20, "--images-per-patient", 1, "--size", 64, 80, *knobs)
+    assert result.returncode == 0, result.stderr
+    truth = pd.read_csv(tmp_path / "c" / "metadata.csv")
+    assert (truth.site == truth.true_label).all() and (truth.label != truth.true_label).sum() == 4
+    cohort = read_folder(tmp_path / "c")  # masks are not taken for X-rays
+    assert len(cohort) == 20 and cohort.site.notna().all()
+    mask = tmp_path / "c" / "masks" / truth.path[0].replace(".jpeg", ".lungs.png")
+    assert set(np.unique(Image.open(mask))) == {0, 255}
+
+
+@pytest.mark.parametrize("option", [("--site-shortcut", 0.5), ("--label-noise", 0.7), ("--severity", 1.0, 0.5)])
+def test_phantom_says_what_is_wrong(tmp_path, option):
+    result = call("phantom", tmp_path / "c", *option)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert option[0].strip("-").replace("-", "_") in result.stderr and not list(tmp_path.iterdir())
+
+
+def test_large_pictures_are_large_and_different(tmp_path):
+    assert call("phantom", tmp_path / "c", "--patients", 6, "--images-per-patient", 1, "--large").returncode == 0
+    sizes = [Image.open(f).size for f in (tmp_path / "c").rglob("*.jpeg")]
+    assert len(set(sizes)) == len(sizes) == 6 and min(w for w, _ in sizes) >= 700 and all(w > h for w, h in sizes)
 
 
 def test_entry_point_answers():

@@ -44,10 +44,25 @@ def test_interrupted_cohort_never_looks_whole(tmp_path, stop):
 def test_two_processes_make_the_same_course_cohort(tmp_path):
     code = f"from cxr_tutorial.phantom import course_cohort; print(course_cohort({SETTINGS!r}))"
     environment = {**os.environ, "CXR_CACHE": str(tmp_path)}
-    both = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
-    folders = {p.communicate(timeout=120)[0].strip() for p in both}
+    both = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [p.communicate(timeout=120) for p in both]
+    folders = {out.strip() for out, _ in said}
     assert len(folders) == 1 and all(p.returncode == 0 for p in both)
-    assert [f.name for f in tmp_path.iterdir()] == [folders.pop().rsplit("/", 1)[-1]]
+    assert sum("simulating" in err for _, err in said) == 1, "the cohort was simulated twice"
+    assert [f.name for f in tmp_path.iterdir() if f.suffix != ".lock"] == [folders.pop().rsplit("/", 1)[-1]]
+
+
+def test_more_patients_need_no_more_memory(tmp_path):
+    code = """
+import resource, sys
+from cxr_tutorial.phantom import write_cohort
+write_cohort(sys.argv[1], patients=int(sys.argv[2]), images_per_patient=1.0, size=(64, 80), workers=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", code, tmp_path / str(n), str(n)], capture_output=True, text=True, check=True).stdout) for n in (20, 400)
+    )
+    assert many < few + 12_000, "kilobytes"  # the table of the truth is all that grows
 
 
 def test_changed_settings_never_reuse_a_cohort():
