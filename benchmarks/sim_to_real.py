@@ -54,7 +54,8 @@ def network_features(cohort: pd.DataFrame) -> np.ndarray:
 def simplest(features: np.ndarray, labels: np.ndarray) -> tuple[Pipeline, float]:
     "A logistic regression with the strongest penalty within one standard error of the best, and its AUROC by cross-validation."
     scale, strengths = StandardScaler(), np.logspace(-6, -1, 6)
-    search = GridSearchCV(make_pipeline(scale, LogisticRegression(solver="newton-cholesky")), {"logisticregression__C": strengths}, scoring="roc_auc", cv=5, refit=False)
+    model = make_pipeline(scale, LogisticRegression(solver="newton-cholesky"))
+    search = GridSearchCV(model, {"logisticregression__C": strengths}, scoring="roc_auc", cv=5, refit=False)
     table = pd.DataFrame(search.fit(features, labels).cv_results_).set_index("param_logisticregression__C")
     best = table.mean_test_score.idxmax()
     enough = table.mean_test_score >= table.mean_test_score[best] - table.std_test_score[best] / np.sqrt(5)

@@ -38,18 +38,19 @@ class Course(click.Group):
 def main():
     "Build a chest X-ray classifier that can be trusted. For teaching, not for clinical use."
 
-# %% ../nbs/21_cli.ipynb #34d9072a
+# %% ../nbs/21_cli.ipynb #af097a73
 @main.command()
 @click.argument("chapters", nargs=-1)
 @click.option("--notebooks", type=click.Path(), help="Folder of the chapters. [default: nbs, or the one beside the package]")
 @click.option("--out", default="_build", show_default=True, type=click.Path(), help="Folder for executed notebooks and pages.")
 @click.option("--inplace", is_flag=True, help="Also put the outputs back into the chapters.")
-def run(chapters, notebooks, out, inplace):
+@click.option("--jobs", type=click.IntRange(1), help="Chapters that run at the same time. [default: 2, if there are 2 cores]")
+def run(chapters, notebooks, out, inplace, jobs):
     "Execute CHAPTERS (all when none is named), make pages, and show the table of pitfalls."
     from cxr_tutorial.course import ChapterError, format_table, run_chapters
 
     try:
-        table = run_chapters(notebooks, out, chapters, inplace)
+        table = run_chapters(notebooks, out, chapters, inplace, jobs)
     except ChapterError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"\nPages are in {out}/html, executed notebooks in {out}/notebooks.\n")

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'notebook_folder', 'list_chapters', 'ChapterError', 'execute', 'clean_outputs', 'pitfalls_of', 'is_pitfall',
-           'for_reading', 'to_html', 'run_chapters', 'format_table', 'write_readme', 'lab_command']
+           'for_reading', 'to_html', 'run_chapters', 'run_chapter', 'format_table', 'write_readme', 'lab_command']
 
-# %% ../nbs/19_course.ipynb #f13ce389
+# %% ../nbs/19_course.ipynb #b5a49f5e
+import os
 import re
 import shutil
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -48,7 +50,7 @@ def list_chapters(
         raise ValueError(f"no chapter is called {', '.join(unknown)}; there are {', '.join(c.stem for c in everything)}")
     return [c for c in everything if not only or c.stem.startswith(tuple(only))]
 
-# %% ../nbs/19_course.ipynb #a3dd1df8
+# %% ../nbs/19_course.ipynb #10547c81
 class ChapterError(RuntimeError):
     "A cell of a chapter failed. The message names the chapter and the cell."
 
@@ -58,6 +60,7 @@ def execute(
     folder: Path,  # working directory of the kernel
     name: str = "chapter",  # for the message
     timeout: int = 900,  # seconds for one cell
+    threads: int | None = None,  # threads of the kernel's numerical libraries; their own choice when not given
 ) -> NotebookNode:
     "Execute a notebook in a fresh kernel. Raises `ChapterError` with the cell and what it said."
     client = NotebookClient(
@@ -69,7 +72,7 @@ def execute(
         extra_arguments=["--log-level=ERROR"],  # the kernel's own start-up notes would break the progress bar; cells are not affected
     )
     try:
-        client.execute()
+        client.execute(env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
     except CellExecutionError as error:
         failed = next(i for i, c in enumerate(notebook.cells) if any(o.output_type == "error" for o in c.get("outputs", [])))
         source = notebook.cells[failed].source
@@ -157,39 +160,49 @@ def to_html(
     html = html.replace('<script src=""></script>', "").replace("</head>", STYLE + "</head>", 1)
     return re.sub(r"(<body[^>]*>)", lambda m: m[1] + nav, html, count=1).replace("</body>", nav + "</body>")
 
-# %% ../nbs/19_course.ipynb #81162089
+# %% ../nbs/19_course.ipynb #b1f92a58
 def run_chapters(
     folder=None,  # of the chapters; see `notebook_folder`
-    out="_build",  # gets notebooks/, html/ and pitfalls.csv
+    out="_build",  # gets notebooks/, html/, pitfalls.csv and seconds.csv
     only: tuple | list = (),  # names or beginnings of names; all when empty
     inplace: bool = False,  # also put the executed notebooks back into `folder`
+    jobs: int | None = None,  # chapters that run at the same time, each with one thread; 2 when not given, if there are 2 cores
 ) -> pd.DataFrame:  # the table of pitfalls: pitfall, chapter, wrong way, right way, truth
-    "Execute chapters in order, write notebooks and HTML pages, and collect the pitfalls. Raises `ChapterError`."
+    "Execute chapters, started in order, write notebooks and HTML pages, and collect the pitfalls. Raises `ChapterError`."
     folder, out = notebook_folder(folder), Path(out).resolve()
-    chapters = list_chapters(folder, only)
+    chapters, jobs = list_chapters(folder, only), jobs or min(2, os.cpu_count() or 1)
     stems = sorted((c.stem for c in list_chapters(folder)), key=lambda s: (s != "index", s))  # the home page comes before chapter 00
     for kind in ("notebooks", "html"):
         (out / kind).mkdir(parents=True, exist_ok=True)
     rows, seconds = [], {}
-    for chapter in progress(chapters, "executing chapters", "chapter", leave=True):
-        start = time.perf_counter()
-        notebook = nbformat.read(chapter, 4)
-        target = out / "notebooks" / chapter.name
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run_chapter, chapter, out, stems, inplace, 1 if jobs > 1 and len(chapters) > 1 else None) for chapter in chapters]
         try:
-            execute(notebook, folder, chapter.stem)
-        finally:
-            nbformat.write(notebook, target)
-        place = stems.index(chapter.stem)
-        before, after = (stems[place - 1] if place else None), (stems[place + 1] if place + 1 < len(stems) else None)
-        (out / "html" / f"{chapter.stem}.html").write_text(to_html(notebook, chapter.stem, before, after), encoding="utf-8")
-        if inplace:
-            shutil.copyfile(target, chapter)
-        rows += [{"chapter": chapter.stem, **row} for row in pitfalls_of(notebook)]
-        seconds[chapter.stem] = round(time.perf_counter() - start, 1)
+            for chapter, run in zip(chapters, progress(runs, "executing chapters", "chapter", leave=True), strict=True):
+                found, seconds[chapter.stem] = run.result()
+                rows += [{"chapter": chapter.stem, **row} for row in found]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those not yet started are not started
+            raise
     table = pd.DataFrame(rows, columns=["pitfall", "chapter", "wrong way", "right way", "truth"])
     table.to_csv(out / "pitfalls.csv", index=False)
     pd.Series(seconds, name="seconds").rename_axis("chapter").to_csv(out / "seconds.csv")
     return table
+
+
+def run_chapter(chapter: Path, out: Path, stems: list, inplace: bool, threads: int | None) -> tuple[list[dict], float]:
+    "Execute one chapter and write its notebook and page; its pitfalls, and the seconds it took."
+    start, notebook, target = time.perf_counter(), nbformat.read(chapter, 4), out / "notebooks" / chapter.name
+    try:
+        execute(notebook, chapter.parent, chapter.stem, threads=threads)
+    finally:
+        nbformat.write(notebook, target)
+    place = stems.index(chapter.stem)
+    before, after = (stems[place - 1] if place else None), (stems[place + 1] if place + 1 < len(stems) else None)
+    (out / "html" / f"{chapter.stem}.html").write_text(to_html(notebook, chapter.stem, before, after), encoding="utf-8")
+    if inplace:
+        shutil.copyfile(target, chapter)
+    return pitfalls_of(notebook), round(time.perf_counter() - start, 1)
 
 
 def format_table(

@@ -1,6 +1,8 @@
 """What several tests need: the chapters, executed once, and the places of data."""
 
 import os
+import re
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -23,17 +25,65 @@ def real_data() -> Path | None:
 needs_real_data = pytest.mark.skipif(real_data() is None, reason="no real X-rays here: set CXR_REAL_DATA to the public pneumonia set")
 
 
+LABEL = re.compile(r"^#\|\s*label:\s*(wrong|right|check)-([a-z0-9-]+)", re.M)
+SABOTAGE = """
+import random as _random, numpy as _numpy, torch as _torch
+_kept = wrong, right, _random.getstate(), _numpy.random.get_state(), _torch.get_rng_state()
+for _name, _cells in {pairs!r}.items():
+    for _cell in _cells:
+        exec(compile(_cell, _name, "exec"), globals())
+    try:
+        exec({check!r}, globals())
+    except AssertionError:
+        print(_name + ": the check failed")
+    except Exception as _error:
+        print(_name + ": " + repr(_error))
+    else:
+        print(_name + ": the check passed")
+wrong, right = _kept[:2]
+_random.setstate(_kept[2]), _numpy.random.set_state(_kept[3]), _torch.set_rng_state(_kept[4])
+"""
+
+
+def swapped(source: str, old: str, new: str) -> str:
+    "The code of one way, filling the variable of the other."
+    return re.sub(rf"\b{old}\b", new, re.sub(r"^#\|.*\n", "", source, flags=re.M))
+
+
+def sabotage(wrong: str, right: str, check: str) -> nbformat.NotebookNode:
+    "A cell that takes the effect away in two ways and says what the check made of it. It leaves everything as it was."
+    pairs = {"right code in both": (swapped(right, "right", "wrong"), right), "wrong code in both": (wrong, swapped(wrong, "wrong", "right"))}
+    return nbformat.v4.new_code_cell(SABOTAGE.format(pairs=pairs, check=check))
+
+
 @cache
-def executed(chapter: str) -> tuple[nbformat.NotebookNode, ChapterError | None]:
-    "A chapter after a run in a fresh kernel, and the error that stopped it, if any. Each chapter runs once per session."
+def executed(chapter: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dict[str, str]]:
+    "A chapter after a run in a fresh kernel, the error that stopped it, and what each check said when the effect was taken away. Runs once."
     notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
+    cells, added = [], {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        cells.append(cell)
+        label = LABEL.search(cell.source) if cell.cell_type == "code" else None
+        if label and label[1] == "check":
+            added[label[2]] = sabotage(*(c.source for c in cells[-3:]))
+            cells.append(added[label[2]])
+    notebook.cells, error = cells, None
     try:
-        return execute(notebook, NBS, chapter), None
-    except ChapterError as error:
-        return notebook, error
+        execute(notebook, NBS, chapter, threads=1)
+    except ChapterError as stopped:
+        error = stopped
+    notebook.cells = [c for c in notebook.cells if c.id not in {a.id for a in added.values()}]
+    said = {slug: "".join(o.get("text", "") for o in c.outputs if o.get("name") == "stdout") for slug, c in added.items()}
+    return notebook, error, said
+
+
+@pytest.fixture(scope="session")
+def chapters(own_cache):
+    "All chapters, executed two at a time."
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        return dict(zip(CHAPTERS, pool.map(executed, CHAPTERS), strict=True))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,21 +4,21 @@ import re
 
 import nbformat
 import pytest
-from conftest import CHAPTERS, NBS, executed
+from conftest import CHAPTERS, NBS
 
 COURSE = [c for c in CHAPTERS if c != "index"]
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_chapter(chapter):
-    _, error = executed(chapter)
+def test_chapter(chapter, chapters):
+    _, error, _ = chapters[chapter]
     if error:
         raise error
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_no_warning_is_shown(chapter):
-    notebook, _ = executed(chapter)
+def test_no_warning_is_shown(chapter, chapters):
+    notebook = chapters[chapter][0]
     shown = [o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "stream" and o.name == "stderr"]
     assert not shown, "a reader would stumble over this:\n" + "\n".join(shown)
 
