@@ -80,8 +80,8 @@ def overlap(*intervals) -> tuple[np.ndarray, np.ndarray]:
     "The part of each ray that lies in all of the given intervals."
     return np.maximum.reduce([i[0] for i in intervals]), np.minimum.reduce([i[1] for i in intervals])
 
-# %% ../nbs/01_phantom.ipynb #057875e2
-RADII = np.array([0.0055, 0.011, 0.022, 0.044])  # grains come in four sizes, in half chest widths
+# %% ../nbs/01_phantom.ipynb #eb7d3e55
+RADII = np.array([0.009, 0.013, 0.022, 0.044])  # grains come in four sizes, in half chest widths
 
 
 def cloud(points, volume, radius) -> np.ndarray:  # (n, 5): x, y, z (mm), volume (mm³), radius (half chest widths)
@@ -304,7 +304,7 @@ def lung_air(rays: dict, side: str) -> np.ndarray:  # mm
         parts += [(-sign, overlap(part, rays[body])) for sign, part in parts]
     return np.maximum(sum(sign * length(part) for sign, part in parts), 0)
 
-# %% ../nbs/01_phantom.ipynb #f88a30c6
+# %% ../nbs/01_phantom.ipynb #5125239a
 def steps(points: np.ndarray) -> np.ndarray:
     "Length that each point of a curve stands for, mm."
     gap = np.sqrt((np.diff(points, axis=0) ** 2).sum(1))
@@ -333,30 +333,34 @@ def rib_curves(
 
 
 def long_bone(
-    curve: np.ndarray,  # (n, 3) along its axis, mm
+    curve: np.ndarray,  # (n, 3) along its axis, mm; several bones may follow one another
+    lengths: np.ndarray,  # (n,) length that each point stands for, mm, from `steps`
     width,  # half width, mm; a number or (n,)
     area: float,  # compact bone in a cross-section, mm²
     across=(0, 0, 1),  # direction in which it is wide
 ) -> np.ndarray:  # grains: volume is compact bone
     "A bone with an outer shell: two dense edges and a paler middle."
-    offsets, shares, sizes = np.linspace(-1, 1, 7), (0.25, 0.12, 0.09, 0.08, 0.09, 0.12, 0.25), (0.0055, 0.011, 0.011, 0.011, 0.011, 0.011, 0.0055)
+    offsets, shares = np.linspace(-1, 1, 7), (0.25, 0.12, 0.09, 0.08, 0.09, 0.12, 0.25)
+    sizes = (0.009, 0.013, 0.013, 0.013, 0.013, 0.013, 0.009)
     shift = np.multiply.outer(np.outer(offsets, np.broadcast_to(width, len(curve))), across)
-    return cloud((curve + shift).reshape(-1, 3), np.outer(shares, area * steps(curve)).ravel(), np.repeat(sizes, len(curve)))
+    return cloud((curve + shift).reshape(-1, 3), np.outer(shares, area * lengths).ravel(), np.repeat(sizes, len(curve)))
 
 
 def skeleton(patient: dict) -> np.ndarray:  # grains: volume is compact bone
     "Ribs, clavicles, scapulae, sternum, upper arms and spine of a patient."
     w, h, d = (patient[k] for k in ("half", "height", "depth"))
-    parts = [long_bone(curve, 0.042 * w, 0.0020 * w**2) for curve in rib_curves(patient)]
+    ribs = rib_curves(patient)
+    parts = [long_bone(np.concatenate(ribs), np.concatenate([steps(rib) for rib in ribs]), 0.042 * w, 0.0020 * w**2)]
     arm = np.deg2rad(patient["arm"])
     for s in (-1, 1):
         q = np.linspace(0, 1, 130)
         z = (0.45 + patient["clavicle_height"]) * h + (patient["clavicle_tilt"] * q * 1.2 + 0.04 * np.sin(2 * np.pi * q)) * w
-        parts.append(long_bone(np.c_[s * (0.09 + 0.95 * q) * w, (-0.62 + 0.75 * q**1.5) * d, z], 0.036 * w, 0.0034 * w**2))
+        clavicle = np.c_[s * (0.09 + 0.95 * q) * w, (-0.62 + 0.75 * q**1.5) * d, z]
+        parts.append(long_bone(clavicle, steps(clavicle), 0.036 * w, 0.0034 * w**2))
         top = np.array([s * (1.20 * w + 0.3 * patient["fat"]), 0.10 * d, 0.44 * h])
         q = np.linspace(0, 1, 320)
         shaft = top + np.outer(q, [s * 1.7 * h * np.sin(arm), 0, -1.7 * h * np.cos(arm)])
-        parts.append(long_bone(shaft, (0.055 + 0.05 * np.exp(-q / 0.06)) * w, 0.007 * w**2, (np.cos(arm), 0, s * np.sin(arm))))
+        parts.append(long_bone(shaft, steps(shaft), (0.055 + 0.05 * np.exp(-q / 0.06)) * w, 0.007 * w**2, (np.cos(arm), 0, s * np.sin(arm))))
         parts.append(scapula(patient, s))
     z = np.linspace(-0.15, 0.42, 60) * h
     sternum = np.concatenate(
@@ -381,7 +385,7 @@ def scapula(patient: dict, s: int) -> np.ndarray:
     )
     line = 0.0009 * w**2
     return np.concatenate(
-        [cloud(mix @ corner, 0.0021 * w**3 / 500, 0.022), cloud(edge, line * steps(edge), 0.011), cloud(ridge, 0.7 * line * steps(ridge), 0.011)]
+        [cloud(mix @ corner, 0.0021 * w**3 / 500, 0.022), cloud(edge, line * steps(edge), 0.013), cloud(ridge, 0.7 * line * steps(ridge), 0.013)]
     )
 
 
@@ -406,12 +410,12 @@ def spine(patient: dict) -> np.ndarray:
     volume = 0.0012 * w**3  # compact bone in one vertebra
     one = np.concatenate(
         [
-            cloud(plates, 0.26 * volume / len(plates), 0.011),
-            cloud(walls, 0.20 * volume / len(walls), 0.0055),
+            cloud(plates, 0.26 * volume / len(plates), 0.013),
+            cloud(walls, 0.20 * volume / len(walls), 0.009),
             cloud(fill, 0.24 * volume / len(fill), 0.022),
-            cloud(rings, 0.12 * volume / len(rings), 0.011),
-            cloud(arms, 0.10 * volume / len(arms), 0.011),
-            cloud(thorn, 0.08 * volume / len(thorn), 0.011),
+            cloud(rings, 0.12 * volume / len(rings), 0.013),
+            cloud(arms, 0.10 * volume / len(arms), 0.013),
+            cloud(thorn, 0.08 * volume / len(thorn), 0.013),
         ]
     )
     levels = (0.56 + patient["rib_shift"]) * h + pitch * np.arange(7, -14, -1)
@@ -434,20 +438,22 @@ def vessel_tree(
     heading = np.c_[s * np.cos(angle), rng.normal(0, 0.45, trunks), np.sin(angle)]
     place = hilum(patient, side) + rng.normal(0, 0.03 * w, (trunks, 3))
     radius, run = w * rng.uniform(0.024, 0.037, trunks), w * rng.uniform(0.20, 0.28, trunks)
-    grains = []
+    places, radii, volumes = [], [], []
     for level in range(levels):
         for _ in range(pieces):
             heading = heading + rng.normal(0, 0.08, heading.shape)
             heading /= np.linalg.norm(heading, axis=1, keepdims=True)
             place = place + heading * (run / pieces)[:, None]
             radius = radius * 0.993
-            grains.append(cloud(place, np.pi * radius**2 * run / pieces, 0.5 * radius / w))
+            places.append(place)
+            radii.append(radius)
+            volumes.append(np.pi * radius**2 * run / pieces)
         if level < levels - 1:  # each branch divides in two
             place, heading = np.repeat(place, 2, 0), np.repeat(heading, 2, 0)
             heading = heading + rng.normal(0, 0.40, heading.shape)
             radius = np.repeat(radius, 2) * rng.uniform(0.66, 0.80, 2 * len(radius))
             run = np.repeat(run, 2) * rng.uniform(0.60, 0.90, 2 * len(run))
-    return np.concatenate(grains)
+    return cloud(np.concatenate(places), np.concatenate(volumes), 0.5 * np.concatenate(radii) / w)
 
 
 def hilum(patient: dict, side: str) -> np.ndarray:  # (3,), mm
@@ -466,7 +472,7 @@ def airways(patient: dict) -> np.ndarray:  # grains: volume is air
     curves += [(carina + np.outer(q, hilum(patient, side) - carina), 0.65 * trachea) for side in ("right", "left")]
     return np.concatenate([cloud(c + np.array([dx * r, 0, 0]), np.pi * r**2 * steps(c) / 3, 0.022) for c, r in curves for dx in (-0.5, 0, 0.5)])
 
-# %% ../nbs/01_phantom.ipynb #eb2c8828
+# %% ../nbs/01_phantom.ipynb #dd0387e9
 LOBES = {"right upper": 0.20, "right middle": 0.15, "right lower": 0.25, "left upper": 0.17, "left lower": 0.23}  # how often each is struck
 FINDINGS = ("opacity", "effusion", "pneumothorax", "devices")  # findings with a mask
 
@@ -561,7 +567,7 @@ def interstitial(patient, organs, rng, severity) -> np.ndarray:
         walls = cloud(
             np.repeat(keep[:, :3], 3, 0) + rng.normal(0, 0.026 * w, (3 * len(keep), 3)),
             np.repeat(keep[:, 3], 3) * severity * rng.gamma(0.4, 1.6, 3 * len(keep)),
-            0.011,
+            0.013,
         )
         points, volume = lung_points(patient, organs, rng, side, 6000)
         haze = 0.40 * np.exp(-np.linalg.norm(points - hilum(patient, side), axis=1) / (0.38 * w))
@@ -592,11 +598,11 @@ def leads_and_tube(patient, rng) -> np.ndarray:
         disc = np.concatenate([spot + np.c_[r * np.cos(turn), 0 * turn, r * np.sin(turn)] for r in (0.02 * w, 0.04 * w)])
         bend, end = spot + rng.normal(0, 0.35 * w, 3) * [1, 0, 1], np.array([rng.uniform(-1.2, 1.2) * w, skin, -1.2 * h])
         wire = (1 - q) ** 2 * spot + 2 * q * (1 - q) * bend + q**2 * end
-        parts += [cloud(disc, 10.0 / len(disc), 0.0055), cloud(wire, 0.07 * steps(wire), 0.0055)]
+        parts += [cloud(disc, 10.0 / len(disc), 0.009), cloud(wire, 0.07 * steps(wire), 0.009)]
     way = np.c_[0.02 * w + 0.25 * w * np.clip(q - 0.75, 0, 1) * 4, 0.3 * d + 0 * q, (1.1 - 1.75 * q) * h]
-    return np.concatenate([*parts, cloud(way, 0.06 * steps(way), 0.0055)])
+    return np.concatenate([*parts, cloud(way, 0.06 * steps(way), 0.009)])
 
-# %% ../nbs/01_phantom.ipynb #67820572
+# %% ../nbs/01_phantom.ipynb #ce8c94e4
 METAL = 4.4  # attenuation of copper at 40 keV (4.86 cm²/g times 8.96 g/cm³), per mm
 
 
@@ -678,7 +684,7 @@ def collapse(patient, organs, side, size, vessels, beam, rays):
     skin = rng.normal(size=(9000, 3))
     skin = skin / np.linalg.norm(skin, axis=1, keepdims=True) @ np.linalg.inv(cap[1]) + cap[0]
     skin = skin[(distance(skin, lung) < 1) & in_lung(skin, organs, side)]
-    return vessels, cloud(skin, 0.6 * patient["half"] ** 2 * 4 * size**2 / 9000, 0.0055), free
+    return vessels, cloud(skin, 0.6 * patient["half"] ** 2 * 4 * size**2 / 9000, 0.009), free
 
 
 def wide_blur(
