@@ -66,7 +66,7 @@ def simplest(features: np.ndarray, labels: np.ndarray) -> tuple[Pipeline, float]
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("real", help="folder with NORMAL and PNEUMONIA, or splits with them inside")
-    arguments.add_argument("--patients", type=int, default=2000, help="simulated patients")
+    arguments.add_argument("--patients", type=int, default=6000, help="simulated patients")
     arguments.add_argument("--seeds", type=int, default=3, help="how many cohorts of phantoms")
     options = arguments.parse_args()
     real, rows = read_folder(options.real), []
