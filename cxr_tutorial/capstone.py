@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['INTENDED_USE', 'STYLE', 'SHOWN', 'train_model', 'image_loader', 'metrics_dict', 'embed', 'write_report', 'run_study',
-           'check_output', 'write_json', 'new_folder', 'evaluate_model']
+           'check_output', 'new_folder', 'evaluate_model']
 
-# %% ../nbs/13_capstone.ipynb #858edc57
+# %% ../nbs/13_capstone.ipynb #6eac4f83
 import base64
 import io
-import json
 import os
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ import pandas as pd
 from torch.utils.data import DataLoader, TensorDataset
 
 from .datasets import ChestXrayDataset, class_counts, read_folder
-from .environment import environment_report, seed_everything
+from .environment import environment_report, seed_everything, write_json
 from .loaders import extract_features, make_loaders, worker_count
 from .metrics import choose_threshold, evaluate_predictions, plot_confusion, plot_roc_pr, plot_thresholds
 from .models import MedicalImageClassifier, load_model, save_model
@@ -131,7 +130,7 @@ def write_report(
     title = "Chest X-ray study"
     file.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>{"".join(sections)}</html>', encoding="utf-8")
 
-# %% ../nbs/13_capstone.ipynb #a73540b2
+# %% ../nbs/13_capstone.ipynb #ab8ec8aa
 def run_study(
     folder,  # holds NORMAL and PNEUMONIA, or splits with them inside
     out,  # folder for the results
@@ -186,13 +185,6 @@ def check_output(out: Path, overwrite: bool) -> None:
         raise PermissionError(f"{out.parent} is not writable. Choose another folder for the results.")
 
 
-def write_json(content: dict, file: Path) -> None:
-    "Write readable JSON; the file appears complete or not at all."
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(file)
-
-
 @contextmanager
 def new_folder(out: Path):
     "A working folder that takes the place of `out` when the block ends without an error, and vanishes otherwise."
@@ -210,7 +202,7 @@ def new_folder(out: Path):
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
-# %% ../nbs/13_capstone.ipynb #0ca5c57d
+# %% ../nbs/13_capstone.ipynb #40c01485
 def evaluate_model(
     model_dir,  # a folder written by `run_study`
     folder,  # holds NORMAL and PNEUMONIA, directly or one level down
@@ -237,7 +229,5 @@ def evaluate_model(
         "seconds": round(time.perf_counter() - start, 1),
     }
     if json_file:
-        json_file = Path(json_file).expanduser()
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(result, json_file)
     return result

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXPECTED', 'SHARES', 'Course', 'main', 'run', 'lab', 'share_options', 'phantom', 'reading_options', 'headline',
-           'train', 'evaluate']
+           'audit', 'train', 'evaluate']
 
 # %% ../nbs/21_cli.ipynb #767d76da
 import subprocess
@@ -66,7 +66,7 @@ def lab(notebooks, options):
 
     sys.exit(subprocess.run(lab_command(notebooks, options)).returncode)
 
-# %% ../nbs/21_cli.ipynb #4ac6bf07
+# %% ../nbs/21_cli.ipynb #e24e68b1
 SHARES = {  # option: default, help
     "prevalence": (0.5, "Share of patients with pneumonia."),
     "site-shortcut": (0.0, "How strongly the X-ray room is tied to the disease. Needs --sites 2 or more."),
@@ -134,6 +134,17 @@ def headline(metrics: dict) -> str:
         f"AUROC {metrics['auroc']:.3f} (95 % interval {low:.3f} to {high:.3f}), sensitivity {metrics['sensitivity']:.3f}, specificity {metrics['specificity']:.3f}, "
         f"on {metrics['n_images']} images of {metrics['n_patients']} patients\n{metrics['intended_use']}"
     )
+
+
+@main.command()
+@click.argument("folder", type=click.Path())
+@click.option("--json", "json_file", type=click.Path(), help="Write the report into this file, with all file names.")
+@click.option("--patient-pattern", help="Regular expression with a group for the patient, for other file names.")
+def audit(folder, json_file, patient_pattern):
+    "Look for the faults of the dataset in FOLDER: copies, leaks, hints that are not the disease, wrong labels."
+    from cxr_tutorial.explore import audit, describe_audit
+
+    click.echo(describe_audit(audit(folder, patient_pattern, json_file)))
 
 
 @main.command()

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PITFALL_MIME', 'cache_dir', 'data_dir', 'seed_everything', 'seed_worker', 'choose_device', 'choose_precision',
-           'environment_report', 'progress', 'set_style', 'report_pitfall']
+           'environment_report', 'progress', 'write_json', 'set_style', 'report_pitfall']
 
-# %% ../nbs/00_environment.ipynb #367200a3
+# %% ../nbs/00_environment.ipynb #d36edf97
+import json
 import os
 import platform
 import random
@@ -123,6 +124,21 @@ def progress(
         for item in iterable:
             yield item
             bar.update()
+
+# %% ../nbs/00_environment.ipynb #80d35570
+def write_json(
+    content,  # dictionaries, lists, text, numbers; NaN is refused
+    file,  # to write; its folder is made if need be
+) -> None:
+    "Write readable JSON; the file appears complete or not at all."
+    file = Path(file).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    try:
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 # %% ../nbs/00_environment.ipynb #ab7f5dfb
 def set_style() -> None:

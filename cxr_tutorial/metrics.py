@@ -5,13 +5,18 @@
 # %% auto #0
 __all__ = ['threshold_metrics', 'classification_table', 'plot_confusion', 'discrimination', 'plot_roc_pr', 'threshold_table',
            'choose_threshold', 'plot_thresholds', 'resampled_metrics', 'draw_patients', 'evaluate_predictions',
-           'predictive_values']
+           'placements', 'clustered_variance', 'auroc_delong', 'compare_auroc', 'check_pairs', 'calibration_table',
+           'fit_temperature', 'plot_reliability', 'decision_curve', 'subgroup_table', 'predictive_values']
 
-# %% ../nbs/09_metrics.ipynb #1417fcb1
+# %% ../nbs/09_metrics.ipynb #c6955886
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+from scipy.stats import norm, rankdata
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import (
     auc,
     average_precision_score,
@@ -114,7 +119,7 @@ def plot_roc_pr(
     figure.tight_layout()
     return figure
 
-# %% ../nbs/09_metrics.ipynb #eb194742
+# %% ../nbs/09_metrics.ipynb #a543dc2e
 def threshold_table(
     labels,  # (n,) 0/1
     probabilities,  # (n,) from 0 to 1
@@ -128,8 +133,9 @@ def threshold_table(
 def choose_threshold(
     labels,  # (n,) 0/1, of the validation patients
     probabilities,  # (n,) from 0 to 1
-    policy: str = "youden",  # "youden", "f1", or "sensitivity"
+    policy: str = "youden",  # "youden", "f1", "sensitivity" or "cost"
     at_least: float = 0.95,  # the sensitivity to keep, for policy "sensitivity"
+    miss_cost: float = 5.0,  # a missed patient is as bad as this many false alarms, for policy "cost"
 ) -> float:  # a threshold from 0 to 1
     "Choose an operating threshold. Youden (1950): highest sensitivity + specificity - 1. Raises `ValueError` for another policy."
     false_positive, sensitivity, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
@@ -139,8 +145,11 @@ def choose_threshold(
         best = int(np.argmax([threshold_metrics(labels, probabilities, t)["f1"] for t in thresholds]))
     elif policy == "sensitivity":
         best = int(np.argmax(sensitivity >= at_least))
+    elif policy == "cost":
+        ill = np.mean(labels)
+        best = int(np.argmin(miss_cost * ill * (1 - sensitivity) + (1 - ill) * false_positive))
     else:
-        raise ValueError(f'policy must be "youden", "f1" or "sensitivity", not {policy!r}')
+        raise ValueError(f'policy must be "youden", "f1", "sensitivity" or "cost", not {policy!r}')
     return float(np.clip(thresholds[best], 0, 1))
 
 
@@ -224,6 +233,140 @@ def evaluate_predictions(
         raise ValueError(f"{predictions.patient_id.nunique()} patients are too few for an interval: most draws hold only one class")
     tail = (1 - level) / 2
     return pd.DataFrame({"estimate": pd.Series(estimate), "low": values.quantile(tail), "high": values.quantile(1 - tail)})
+
+# %% ../nbs/09_metrics.ipynb #fde578d6
+def placements(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:  # (n,): for an ill image the share of healthy ones below it, for a healthy one the share of ill above
+    "DeLong's structural components, by midranks (Sun and Xu, IEEE Signal Processing Letters, 2014)."
+    ill, value = labels == 1, np.empty(len(labels))
+    rank = rankdata(scores)
+    value[ill] = (rank[ill] - rankdata(scores[ill])) / (~ill).sum()
+    value[~ill] = 1 - (rank[~ill] - rankdata(scores[~ill])) / ill.sum()
+    return value
+
+
+def clustered_variance(labels: np.ndarray, value: np.ndarray, patients: np.ndarray) -> float:
+    "Variance of the mean of the placements (or of their difference) when patients have several images (Obuchowski, 1997)."
+    patient = pd.factorize(np.asarray(patients))[0]
+    total = lambda mask: np.bincount(patient[mask], value[mask] - value[mask].mean(), minlength=patient.max() + 1)
+    ill, well = labels == 1, labels == 0
+    a, b, size = total(ill), total(well), len(np.unique(patient))
+    with_ill, with_well = len(np.unique(patient[ill])), len(np.unique(patient[well]))
+    within = (a**2).sum() * with_ill / (with_ill - 1) / ill.sum() ** 2 + (b**2).sum() * with_well / (with_well - 1) / well.sum() ** 2
+    return within + 2 * (a * b).sum() * size / (size - 1) / (ill.sum() * well.sum())
+
+
+def auroc_delong(
+    labels,  # (n,) 0/1
+    probabilities,  # (n,) any scores
+    patients=None,  # (n,) patient of each image; each image a patient of its own when not given
+    level: float = 0.95,  # of the interval
+) -> dict:  # auroc, low, high
+    "AUROC with DeLong's interval, by patient. Raises `ValueError` if a class has fewer than two patients."
+    labels, scores, patients = check_pairs(labels, probabilities, patients)
+    value = placements(labels, scores)
+    auroc, width = value[labels == 1].mean(), norm.ppf((1 + level) / 2) * np.sqrt(clustered_variance(labels, value, patients))
+    return {"auroc": auroc, "low": max(0.0, auroc - width), "high": min(1.0, auroc + width)}
+
+
+def compare_auroc(
+    labels,  # (n,) 0/1
+    first,  # (n,) scores of one model
+    second,  # (n,) scores of another on the same images
+    patients=None,  # (n,) patient of each image
+    level: float = 0.95,  # of the interval
+) -> dict:  # difference (first - second), low, high, p (two-sided, of no difference)
+    "Paired comparison of two AUROCs (DeLong et al., 1988), by patient."
+    labels, first, patients = check_pairs(labels, first, patients)
+    value = placements(labels, first) - placements(labels, np.asarray(second, float))
+    difference, error = value[labels == 1].mean(), np.sqrt(clustered_variance(labels, value, patients))
+    width = norm.ppf((1 + level) / 2) * error
+    return {"difference": difference, "low": difference - width, "high": difference + width, "p": 2 * norm.sf(abs(difference) / error) if error else 1.0}
+
+
+def check_pairs(labels, scores, patients) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Arrays, after checking that each class has at least two patients."
+    labels, scores = np.asarray(labels), np.asarray(scores, float)
+    patients = np.arange(len(labels)) if patients is None else np.asarray(patients)
+    if min(len(np.unique(patients[labels == k])) for k in (0, 1)) < 2:
+        raise ValueError("an interval for the AUROC needs at least two patients of each class")
+    return labels, scores, patients
+
+# %% ../nbs/09_metrics.ipynb #e382653c
+def calibration_table(
+    labels,  # (n,) 0/1
+    probabilities,  # (n,) from 0 to 1
+    bins: int = 5,  # groups of equal size
+) -> dict:  # mean_predicted, prevalence, ece, brier: all from 0 to 1
+    "Calibration in the large, expected calibration error, and Brier score."
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    order = np.argsort(probabilities, kind="stable")
+    gaps = [len(part) * abs(labels[part].mean() - probabilities[part].mean()) for part in np.array_split(order, bins) if len(part)]
+    return {"mean_predicted": probabilities.mean(), "prevalence": labels.mean(), "ece": sum(gaps) / len(labels), "brier": brier_score_loss(labels, probabilities)}
+
+
+def fit_temperature(
+    logits,  # (n,) of the validation patients
+    labels,  # (n,) 0/1
+) -> float:  # divide logits by it; above 1 the model was too sure
+    "The temperature with the lowest log loss."
+    logits, labels = np.asarray(logits, float), np.asarray(labels)
+    loss = lambda log_t: np.logaddexp(0, -np.where(labels == 1, 1, -1) * logits / np.exp(log_t)).mean()
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def plot_reliability(
+    labels,  # (n,) 0/1
+    predictions: dict,  # name -> (n,) probabilities
+    bins: int = 6,  # of equal size
+) -> Figure:
+    "Observed share of ill patients against the predicted probability; the diagonal is perfect."
+    figure, ax = plt.subplots(figsize=(4, 3.4))
+    ax.plot([0, 1], [0, 1], ":", color="grey")
+    for name, probabilities in predictions.items():
+        observed, predicted = calibration_curve(labels, probabilities, n_bins=bins, strategy="quantile")
+        ax.plot(predicted, observed, "o-", label=name)
+    ax.set(xlabel="predicted probability", ylabel="share of ill patients", xlim=(0, 1), ylim=(0, 1))
+    ax.legend()
+    figure.tight_layout()
+    return figure
+
+# %% ../nbs/09_metrics.ipynb #87772e52
+def decision_curve(
+    labels,  # (n,) 0/1
+    probabilities,  # (n,) calibrated, from 0 to 1
+    thresholds=None,  # where to look; 0.05 to 0.95 when not given
+) -> pd.DataFrame:  # one row per threshold: net benefit (found patients per patient) of model, treat all, treat none
+    "Net benefit of acting on the model, on everybody, and on nobody."
+    thresholds = np.arange(0.05, 0.96, 0.05) if thresholds is None else np.asarray(thresholds)
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    odds, ill = thresholds / (1 - thresholds), labels.mean()
+    acted = probabilities >= thresholds[:, None]
+    model = (acted & (labels == 1)).mean(1) - odds * (acted & (labels == 0)).mean(1)
+    return pd.DataFrame({"model": model, "treat all": ill - odds * (1 - ill), "treat none": 0.0}, index=pd.Index(thresholds.round(3), name="threshold"))
+
+# %% ../nbs/09_metrics.ipynb #d1450b1f
+def subgroup_table(
+    predictions: pd.DataFrame,  # columns label, probability, patient_id, and those of `by`
+    by: list[str],  # columns that make groups; numbers with many values are cut at their median
+    threshold: float,  # fixed beforehand
+    draws: int = 300,  # bootstrap repetitions
+) -> pd.DataFrame:  # one row per group: images, patients, ill; auroc, sensitivity, specificity with low and high; NaN where a class has fewer than 5 patients
+    "Performance in subgroups, with intervals from resampling patients."
+    rows = {}
+    for column in by:
+        values = predictions[column]
+        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 6:
+            middle = values.median()
+            values = values.map(lambda v, m=middle: np.nan if pd.isna(v) else f"up to {m:.1f}" if v <= m else f"above {m:.1f}")
+        for name, part in predictions.groupby(values):
+            sizes = part.groupby("label").patient_id.nunique()
+            row = {"images": len(part), "patients": part.patient_id.nunique(), "ill": int(part.label.sum())}
+            if min(sizes.get(0, 0), sizes.get(1, 0)) >= 5:
+                result = evaluate_predictions(part, threshold, draws)
+                for metric in ("auroc", "sensitivity", "specificity"):
+                    row |= {metric: result.estimate[metric], f"{metric} low": result.low[metric], f"{metric} high": result.high[metric]}
+            rows[column, str(name)] = row
+    return pd.DataFrame(rows).T.rename_axis(["column", "group"])
 
 # %% ../nbs/09_metrics.ipynb #6748faf2
 def predictive_values(

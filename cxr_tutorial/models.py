@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TORCHVISION', 'BACKBONES', 'LITE0_FILE', 'DownloadError', 'make_backbone', 'lite0_weights', 'download',
-           'backbone_normalisation', 'MedicalImageClassifier', 'parameter_counts', 'save_model', 'load_model']
+           'backbone_normalisation', 'MedicalImageClassifier', 'parameter_counts', 'parameter_groups', 'save_model',
+           'load_model']
 
 # %% ../nbs/07_models.ipynb #b3792caa
 import json
@@ -79,7 +80,7 @@ def backbone_normalisation(
     "The normalisation that a backbone was trained with."
     return ((0.5,) * 3, (0.5,) * 3) if name == "efficientnet_lite0" else (IMAGENET_MEAN, IMAGENET_STD)
 
-# %% ../nbs/07_models.ipynb #d0943dff
+# %% ../nbs/07_models.ipynb #fb053fec
 class MedicalImageClassifier(nn.Module):
     "A pretrained backbone with a small head: images in, one logit per output. Not for clinical use."
 
@@ -118,11 +119,21 @@ class MedicalImageClassifier(nn.Module):
     def unfreeze(
         self,
         statistics: bool = False,  # also let the BatchNorm statistics follow the training images
+        stages: int | None = None,  # train only this many stages of the backbone, counted from its end; all when not given
     ) -> "MedicalImageClassifier":
-        "Train the weights of the backbone, too; its BatchNorm statistics only if asked."
+        "Train the weights of the backbone, too, or of its last stages; its BatchNorm statistics only if asked."
         self.frozen, self.statistics = False, statistics
-        self.backbone.requires_grad_(True)
+        self.backbone.requires_grad_(stages is None)
+        for stage in self.stages()[-stages:] if stages else []:
+            stage.requires_grad_(True)
         return self.train(self.training)
+
+    def stages(self) -> list[nn.Module]:
+        "The parts of the backbone that have weights, from input to output."
+        parts = []
+        for part in self.backbone.children():
+            parts += list(part) if isinstance(part, nn.Sequential) and len(part) > 2 else [part]
+        return [part for part in parts if any(True for _ in part.parameters())]
 
     def train(self, mode: bool = True) -> "MedicalImageClassifier":
         "Training or evaluation mode; what is frozen stays in evaluation mode."
@@ -149,6 +160,16 @@ def parameter_counts(
         sizes = [(p.numel(), p.requires_grad) for p in part.parameters()]
         rows[name] = {"parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, t in sizes if t)}
     return pd.DataFrame(rows).T
+
+# %% ../nbs/07_models.ipynb #62107a09
+def parameter_groups(
+    model: MedicalImageClassifier,
+    lr: float = 1e-4,  # learning rate of the head
+    decay: float = 0.5,  # each stage towards the input learns slower by this factor, 0 to 1
+) -> list[dict]:  # groups with their own lr, for an optimiser; what is frozen is left out
+    "Discriminative learning rates: the head learns fastest, the first stage slowest."
+    groups = [{"params": list(part.parameters()), "lr": lr * decay**k} for k, part in enumerate([model.head, *reversed(model.stages())])]
+    return [g for g in groups if all(p.requires_grad for p in g["params"])]
 
 # %% ../nbs/07_models.ipynb #d0364227
 def save_model(

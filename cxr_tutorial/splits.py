@@ -57,22 +57,27 @@ def assert_no_leakage(
         each = [f"{row['parts']}: {row['count']} {row['shared']} in {row['images']} images, e.g. {row['examples']}" for _, row in found.iterrows()]
         raise LeakageError(f"the split leaks: {'; '.join(each)}. Split by patient (`split_by_patient`).")
 
-# %% ../nbs/04_splits.ipynb #ec9355f4
+# %% ../nbs/04_splits.ipynb #447a4b1a
 def split_by_patient(
     cohort: pd.DataFrame,  # needs the columns patient_id and label; uses group_id where present
     val: float = 0.15,  # share of groups for validation, 0 to 1; 0 makes no validation set
     test: float = 0.2,  # share of groups for the test, 0 to 1
     seed: int = 0,  # of the division into training and validation
     test_seed: int = 0,  # of the choice of the test set, which is drawn first; leave it alone
+    also: tuple = (),  # further 0/1 columns that are spread over the parts, for example ("effusion",)
 ) -> pd.DataFrame:  # a copy of the cohort with the column split: "train", "val" or "test"
     "Split by patient, stratified by the patient's label. Raises `ValueError` if there are too few patients."
     if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
         raise ValueError(f"val and test must be shares that leave something to train on, not {val} and {test}")
     unit = group_column(cohort)
-    groups = cohort.groupby(unit).label.max().sort_index()  # sorted: the order of the rows does not matter
+    by_group = cohort.groupby(unit)[["label", *also]].max().sort_index()  # sorted: the order of the rows does not matter
+    groups = by_group.label
     well, ill = (int((groups == label).sum()) for label in (0, 1))
     if min(well, ill) < 3:
         raise ValueError(f"{well} normal and {ill} ill patients: each class needs at least 3. Collect more patients.")
+    if also:  # strata by all columns, as far as each has enough patients to be divided twice
+        strata = by_group.astype(int).astype(str).agg("".join, axis=1)
+        groups = strata.where(strata.map(strata.value_counts()) * min(test, val or test) >= 1.5, by_group.label.astype(str))
     try:
         rest, held = train_test_split(groups.index, test_size=test, stratify=groups, random_state=test_seed)
         validation = []

@@ -70,7 +70,7 @@ def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
     layout = {"memory_format": torch.channels_last} if inputs.ndim == 4 else {}
     return inputs.to(device, non_blocking=True, **layout)
 
-# %% ../nbs/08_training.ipynb #fc5e5dd8
+# %% ../nbs/08_training.ipynb #d5a6d8d2
 def fit(
     model: nn.Module,  # maps a batch to logits (n, 1); trained in place
     train_loader: DataLoader,  # batches that start with (inputs, labels)
@@ -79,6 +79,8 @@ def fit(
     lr: float = 1e-3,  # learning rate at the start
     weight_decay: float = 0.01,  # of AdamW
     pos_weight: float | None = None,  # weight of the positive class in the loss; None is 1
+    clip: float | None = None,  # largest norm of the gradient; None does not limit it
+    groups: list[dict] | None = None,  # parameter groups with their own lr, from `models.parameter_groups`; otherwise lr for all
     patience: int = 5,  # stop after this many epochs without a better validation loss
     device: torch.device | None = None,  # `choose_device()` when not given
     precision: torch.dtype | None = None,  # `training_precision` when not given
@@ -90,7 +92,7 @@ def fit(
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("nothing to train: all parameters are frozen")
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(groups or parameters, lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=1 / 3, patience=2)
     loss_of = nn.BCEWithLogitsLoss(pos_weight=None if pos_weight is None else torch.tensor(float(pos_weight), device=device))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
@@ -98,7 +100,7 @@ def fit(
     try:
         for epoch in (bar := tqdm(range(1, epochs + 1), desc="training", unit="epoch")):
             start, rate = time.perf_counter(), optimiser.param_groups[0]["lr"]
-            train_loss = train_epoch(model, train_loader, loss_of, optimiser, scaler, device, precision)
+            train_loss = train_epoch(model, train_loader, loss_of, optimiser, scaler, device, precision, clip)
             val = predict(model, val_loader, device, "validating")
             val_loss = loss_of(*(torch.tensor(val[c].to_numpy(np.float32), device=device) for c in ("logit", "label"))).item()
             if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
@@ -121,7 +123,7 @@ def fit(
     return table.assign(best=table.val_loss == table.val_loss.min()).drop(columns="better").set_index("epoch")
 
 
-def train_epoch(model, loader, loss_of, optimiser, scaler, device, precision) -> float:  # mean loss
+def train_epoch(model, loader, loss_of, optimiser, scaler, device, precision, clip=None) -> float:  # mean loss
     "One pass over the training data."
     model.train()
     total, count = 0.0, 0
@@ -132,6 +134,9 @@ def train_epoch(model, loader, loss_of, optimiser, scaler, device, precision) ->
         loss = loss_of(logits.float(), labels)
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
+        if clip is not None:
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], clip)
         scaler.step(optimiser)
         scaler.update()
         total += loss.item() * len(labels)
