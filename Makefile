@@ -45,9 +45,9 @@ site: install ## build the website with Quarto
 	@command -v quarto >/dev/null || { echo "make site needs Quarto on the path: get it from https://quarto.org/docs/get-started. The pages of 'make tutorial' need no Quarto."; exit 1; }
 	$(BIN)/nbdev_docs
 
-bench: install ## measure the phantom: speed; and, with CXR_REAL_DATA set, distance from real X-rays
+bench: install ## measure the phantom; and, with CXR_REAL_DATA set, its distance from real X-rays and what the pitfalls cost there
 	$(BIN)/python benchmarks/phantom_speed.py
-	@if [ -n "$$CXR_REAL_DATA" ]; then $(BIN)/python benchmarks/sim_to_real.py "$$CXR_REAL_DATA"; else echo "Set CXR_REAL_DATA to a folder of real X-rays to measure how far the phantom is from them."; fi
+	@if [ -n "$$CXR_REAL_DATA" ]; then $(BIN)/python benchmarks/sim_to_real.py "$$CXR_REAL_DATA" && $(BIN)/python benchmarks/real_pitfalls.py "$$CXR_REAL_DATA"; else echo "Set CXR_REAL_DATA to a folder of real X-rays to measure how far the phantom is from them, and what the pitfalls cost there."; fi
 
 clean: ## remove what was built, but not .venv and not the cache
 	rm -rf $(OUT) _docs _proc build dist *.egg-info .pytest_cache .ruff_cache

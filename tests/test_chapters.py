@@ -70,3 +70,12 @@ def test_imports_only_from_earlier_chapters(chapter):
         if cell.cell_type == "code":
             for module in re.findall(r"^\s*from cxr_tutorial\.(\w+) import", cell.source, re.M):
                 assert order[module] <= chapter, f"{chapter} imports from {order[module]}, which comes later"
+
+
+@pytest.mark.parametrize("chapter", [c for c in COURSE if "Pitfall:" in (NBS / f"{c}.ipynb").read_text() and not c.startswith("14")])
+def test_quiz_asks_about_every_pitfall(chapter):
+    notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    quiz = text[text.index("## Quiz") : text.index("## Try it")]
+    questions = re.findall(r"\*\*Question \d+\*\*\n\n```python\n.+?```\n\n<details><summary>Answer</summary>.+?</details>", quiz, re.S)
+    assert len(questions) >= max(2, len(re.findall(r"^## Pitfall:", text, re.M)))

@@ -183,3 +183,17 @@ def test_lab_starts_jupyterlab_in_the_right_folder():
 
     result = call("lab", "--notebooks", NBS, "--version")
     assert result.returncode == 0 and result.stdout.strip()[0].isdigit()
+
+
+def test_audit_reports_and_writes(cohort, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(cohort, folder)
+    (folder / "train" / "NORMAL" / "IM-9999-0001.jpeg").write_bytes(b"no picture")
+    source = sorted((folder / "train" / "PNEUMONIA").iterdir())[0]
+    shutil.copy(source, folder / "test" / "PNEUMONIA" / "person9999_virus_1.jpeg")
+    result = call("audit", folder, "--json", tmp_path / "out" / "audit.json")
+    assert result.returncode == 0, result.stderr
+    findings = {f["finding"]: f for f in json.loads((tmp_path / "out" / "audit.json").read_text())["findings"]}
+    assert findings["Files that cannot be used"]["files"] == ["IM-9999-0001.jpeg"]
+    assert source.name in findings["Identical pictures on both sides of the split"]["files"][0] and "person9999_virus_1.jpeg" in result.stdout
+    assert call("audit", tmp_path / "nothing").returncode == 1

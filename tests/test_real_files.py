@@ -55,3 +55,13 @@ def test_study_on_real_files(tmp_path):
     assert metrics["auroc_ci"][0] <= metrics["auroc"] <= metrics["auroc_ci"][1] and metrics["auroc_ci"][1] - metrics["auroc_ci"][0] < 0.02
     assert metrics["shared_patients"] == metrics["shared_pictures"] == 0
     assert not re.search(r"\.jpe?g;base64", (tmp_path / "study" / "report.html").read_text())  # no patient's picture in the report
+
+
+def test_audit_names_identical_pictures_and_the_hint_in_the_file_size(cohort, tmp_path):
+    result = call("audit", real_data(), "--json", tmp_path / "audit.json")
+    assert result.returncode == 0, result.stderr
+    findings = {f["finding"]: f for f in json.loads((tmp_path / "audit.json").read_text())["findings"]}
+    assert "file size 0.9" in findings["The label can be told without looking at a lung"]["evidence"]
+    copies = cohort[cohort.duplicated("picture", keep=False)]
+    named = " ".join(name for f in findings.values() if f["finding"].startswith("Identical") for name in f["files"])
+    assert len(copies) and all(Path(p).name in named and Path(p).name in result.stdout for p in copies.path)
