@@ -31,7 +31,7 @@ from .splits import leakage_report, split_by_patient, split_table
 from .training import fit, plot_history, predict
 from .transforms import training_transform
 
-# %% ../nbs/13_capstone.ipynb #b0b88f03
+# %% ../nbs/13_capstone.ipynb #1146531d
 INTENDED_USE = "Teaching only. Not for clinical use: not developed, tested or approved for decisions about patients."
 
 
@@ -54,7 +54,7 @@ def train_model(
     if finetune:
         plain = model.preprocessing()
         images = make_loaders(cohort, training_transform(size, tuple(model.config["mean"]), tuple(model.config["std"])), plain, seed=seed)
-        more = fit(model.unfreeze(), images["train"], images["val"], epochs=finetune, lr=1e-4)
+        more = fit(model.unfreeze(), images["train"], images["val"], epochs=finetune, lr=1e-4, clip=1.0)
         history = pd.concat([history, more.set_axis(more.index + len(history))]).assign(best=lambda h: h.val_loss == h.val_loss.min())
     return model, history
 
