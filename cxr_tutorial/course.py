@@ -50,7 +50,7 @@ def list_chapters(
         raise ValueError(f"no chapter is called {', '.join(unknown)}; there are {', '.join(c.stem for c in everything)}")
     return [c for c in everything if not only or c.stem.startswith(tuple(only))]
 
-# %% ../nbs/19_course.ipynb #10547c81
+# %% ../nbs/19_course.ipynb #a111b827
 class ChapterError(RuntimeError):
     "A cell of a chapter failed. The message names the chapter and the cell."
 
@@ -63,16 +63,22 @@ def execute(
     threads: int | None = None,  # threads of the kernel's numerical libraries; their own choice when not given
 ) -> NotebookNode:
     "Execute a notebook in a fresh kernel. Raises `ChapterError` with the cell and what it said."
-    client = NotebookClient(
-        notebook,
+    options = dict(
         timeout=timeout,
+        startup_timeout=90,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],  # the kernel's own start-up notes would break the progress bar; cells are not affected
     )
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     try:
-        client.execute(env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
+        try:
+            NotebookClient(notebook, **options).execute(env=environment)
+        except RuntimeError as error:  # two kernels that start at the same moment may be given the same port; no cell has run yet
+            if "Kernel didn't respond" not in str(error):
+                raise
+            NotebookClient(notebook, **options).execute(env=environment)
     except CellExecutionError as error:
         failed = next(i for i, c in enumerate(notebook.cells) if any(o.output_type == "error" for o in c.get("outputs", [])))
         source = notebook.cells[failed].source

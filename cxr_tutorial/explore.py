@@ -6,8 +6,8 @@
 __all__ = ['NAMES', 'THUMBNAIL', 'LEVELS', 'sample_rows', 'show_samples', 'size_table', 'plot_sizes', 'intensity_histogram',
            'intensity_table', 'plot_intensity', 'glance', 'glance_all', 'cheap_baseline', 'auroc_interval',
            'out_of_patient', 'near_duplicates', 'label_suspects', 'audit', 'row', 'count_findings', 'file_findings',
-           'name_findings', 'copy_findings', 'split_findings', 'hint_findings', 'metadata_findings', 'suspect_findings',
-           'describe_audit']
+           'name_findings', 'copy_findings', 'alike_findings', 'split_findings', 'hint_findings', 'metadata_findings',
+           'suspect_findings', 'describe_audit']
 
 # %% ../nbs/03_explore.ipynb #e5ca6a92
 import textwrap
@@ -234,7 +234,7 @@ def label_suspects(
     labels, probabilities = cohort.label.to_numpy(), out_of_patient(model, thumbnails, cohort, seed)
     return find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1), roc_auc_score(labels, probabilities[:, 1])
 
-# %% ../nbs/03_explore.ipynb #44657c4a
+# %% ../nbs/03_explore.ipynb #60e060ec
 LEVELS = ("stop", "look", "note")
 
 
@@ -249,7 +249,7 @@ def audit(
         cohort = read_folder(folder, patient_pattern, on_problem="skip")
     features, thumbnails, hashes = glance_all(cohort)
     rows = [count_findings(cohort), *file_findings(cohort, features), *name_findings(caught)]
-    rows += [*copy_findings(cohort, near_duplicates(thumbnails, hashes)), *split_findings(cohort)]
+    rows += [*copy_findings(cohort, near_duplicates(thumbnails, hashes)), *alike_findings(cohort, near_duplicates(thumbnails, hashes, 40, 0.97)), *split_findings(cohort)]
     rows += [*hint_findings(cheap_baseline(features, cohort), "The label can be told without looking at a lung"), *metadata_findings(cohort)]
     rows += suspect_findings(cohort, *label_suspects(thumbnails, cohort))
     table = pd.DataFrame(rows, columns=["level", "finding", "evidence", "remedy", "files"])
@@ -321,6 +321,17 @@ def copy_findings(cohort: pd.DataFrame, pairs: np.ndarray) -> list[dict]:
                 names = [f"{Path(a.path[k]).name} = {Path(b.path[k]).name}" for k in chosen]
                 found.append(row("note" if finding.endswith("one patient") else level, f"{kind} {finding}", f"{len(names)} pair(s)", remedy, names))
     return found
+
+
+def alike_findings(cohort: pd.DataFrame, pairs: np.ndarray) -> list[dict]:
+    "Pictures of two patients that are not the same, but much alike: perhaps one child under two numbers."
+    a, b = (cohort.iloc[side].reset_index(drop=True) for side in pairs.T)
+    chosen = np.flatnonzero((a.patient_id != b.patient_id) & (a.picture != b.picture))
+    if not len(chosen):
+        return []
+    names = [f"{Path(a.path[k]).name} ~ {Path(b.path[k]).name}" for k in chosen]
+    remedy = "look at these pairs: one child under two numbers? Then give both the same patient_id"
+    return [row("note", "Much alike pictures under two patients", f"{len(names)} pair(s); chests are alike, so most of them may be chance", remedy, names)]
 
 
 def split_findings(cohort: pd.DataFrame) -> list[dict]:

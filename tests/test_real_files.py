@@ -65,3 +65,4 @@ def test_audit_names_identical_pictures_and_the_hint_in_the_file_size(cohort, tm
     copies = cohort[cohort.duplicated("picture", keep=False)]
     named = " ".join(name for f in findings.values() if f["finding"].startswith("Identical") for name in f["files"])
     assert len(copies) and all(Path(p).name in named and Path(p).name in result.stdout for p in copies.path)
+    assert "person1565_bacteria_4095.jpeg ~ person1637_bacteria_4339.jpeg" in findings["Much alike pictures under two patients"]["files"]
