@@ -373,7 +373,11 @@ def main() -> None:
     given["mirrored"] = extract_features(Mirror(), loader(c, prepare))[0].numpy()
     thumbnails = [Image.open(p).convert("L").resize((24, 24), Image.Resampling.BOX) for p in progress(c.path, "thumbnails", "image")]
     given["pixels"] = np.stack([np.asarray(t, np.float32).ravel() for t in thumbnails]) / 255
-    lines = [f"{len(c)} real images of {c.patient_id.nunique()} patients", "", "| pitfall | wrong way | right way | truth |", "|---|---|---|---|"]
+    splits = [by_patient(c, np.arange(len(c)), 0.2, seed) for seed in SEEDS]
+    plain = np.mean([auroc(fitted(given["pixels"], given["y"], train), given["pixels"], given["y"], test) for train, test in splits])
+    about = f"{len(c)} real images of {c.patient_id.nunique()} patients."
+    about += f" A logistic regression on thumbnails of 24 x 24 pixels: AUROC {plain:.3f} on new patients."
+    lines = [about, "", "| pitfall | wrong way | right way | truth |", "|---|---|---|---|"]
     for name, question in QUESTIONS.items():
         lines.append(f"| {name} | {' | '.join(question(**given))} |")
         print(lines[-1], flush=True)

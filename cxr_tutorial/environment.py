@@ -6,13 +6,14 @@
 __all__ = ['PITFALL_MIME', 'cache_dir', 'data_dir', 'seed_everything', 'seed_worker', 'choose_device', 'choose_precision',
            'environment_report', 'progress', 'write_json', 'set_style', 'report_pitfall']
 
-# %% ../nbs/00_environment.ipynb #d36edf97
+# %% ../nbs/00_environment.ipynb #c0a5647f
 import json
 import os
 import platform
 import random
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +22,9 @@ from IPython import get_ipython
 from IPython.display import display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    import torch
 
 # %% ../nbs/00_environment.ipynb #d3acf06a
 def cache_dir() -> Path:  # an existing folder

@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['CAM_LAYERS', 'grad_cam', 'show_cam', 'pointing_game']
 
-# %% ../nbs/12_explain.ipynb #1ecc4d6d
+# %% ../nbs/12_explain.ipynb #59ad594d
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import torch
 from captum.attr import LayerGradCam
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 from torch import nn
 
+from .loaders import denormalise
 from .models import MedicalImageClassifier
 
 # %% ../nbs/12_explain.ipynb #95f9bd0f
@@ -56,13 +57,12 @@ def show_cam(
     figure.tight_layout()
     return figure
 
-# %% ../nbs/12_explain.ipynb #44f31ba5
+# %% ../nbs/12_explain.ipynb #488ae1d4
 def pointing_game(
     maps: np.ndarray,  # (n, height, width)
     masks: np.ndarray,  # (n, height, width) of 0 and 1: where the finding is
 ) -> dict:  # hits (share of maps whose maximum lies in the mask), chance (mean area of the masks), low and high (95 % interval of hits, Wilson), n
     "How often explanations point to the truth."
-    n, inside = len(maps), np.array([mask.flat[np.argmax(heat)] > 0 for heat, mask in zip(maps, masks, strict=True)])
-    p, z = inside.mean(), 1.96
-    middle, half = (p + z**2 / (2 * n)) / (1 + z**2 / n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return {"hits": p, "chance": float((masks > 0).mean()), "low": middle - half, "high": middle + half, "n": n}
+    inside = sum(bool(mask.flat[np.argmax(heat)] > 0) for heat, mask in zip(maps, masks, strict=True))
+    interval = binomtest(inside, len(maps)).proportion_ci(method="wilson")
+    return {"hits": inside / len(maps), "chance": float((masks > 0).mean()), "low": interval.low, "high": interval.high, "n": len(maps)}

@@ -8,13 +8,12 @@ __all__ = ['threshold_metrics', 'classification_table', 'plot_confusion', 'discr
            'placements', 'clustered_variance', 'auroc_delong', 'compare_auroc', 'check_pairs', 'calibration_table',
            'fit_temperature', 'plot_reliability', 'decision_curve', 'subgroup_table', 'predictive_values']
 
-# %% ../nbs/09_metrics.ipynb #c6955886
+# %% ../nbs/09_metrics.ipynb #02187a01
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
 from scipy.stats import norm, rankdata
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import (
@@ -291,7 +290,7 @@ def check_pairs(labels, scores, patients) -> tuple[np.ndarray, np.ndarray, np.nd
         raise ValueError("an interval for the AUROC needs at least two patients of each class")
     return labels, scores, patients
 
-# %% ../nbs/09_metrics.ipynb #e382653c
+# %% ../nbs/09_metrics.ipynb #f8b8b544
 def calibration_table(
     labels,  # (n,) 0/1
     probabilities,  # (n,) from 0 to 1
@@ -315,17 +314,16 @@ def fit_temperature(
 
 
 def plot_reliability(
-    labels,  # (n,) 0/1
-    predictions: dict,  # name -> (n,) probabilities
+    predictions: dict,  # name -> (labels (n,) of 0/1, probabilities (n,))
     bins: int = 6,  # of equal size
 ) -> Figure:
     "Observed share of ill patients against the predicted probability; the diagonal is perfect."
     figure, ax = plt.subplots(figsize=(4, 3.4))
-    ax.plot([0, 1], [0, 1], ":", color="grey")
-    for name, probabilities in predictions.items():
+    ax.axline((0, 0), slope=1, linestyle=":", color="grey")
+    for name, (labels, probabilities) in predictions.items():
         observed, predicted = calibration_curve(labels, probabilities, n_bins=bins, strategy="quantile")
         ax.plot(predicted, observed, "o-", label=name)
-    ax.set(xlabel="predicted probability", ylabel="share of ill patients", xlim=(0, 1), ylim=(0, 1))
+    ax.set(xlabel="predicted probability", ylabel="share of ill patients")
     ax.legend()
     figure.tight_layout()
     return figure

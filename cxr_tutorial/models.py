@@ -80,7 +80,7 @@ def backbone_normalisation(
     "The normalisation that a backbone was trained with."
     return ((0.5,) * 3, (0.5,) * 3) if name == "efficientnet_lite0" else (IMAGENET_MEAN, IMAGENET_STD)
 
-# %% ../nbs/07_models.ipynb #fb053fec
+# %% ../nbs/07_models.ipynb #86ff3024
 class MedicalImageClassifier(nn.Module):
     "A pretrained backbone with a small head: images in, one logit per output. Not for clinical use."
 
@@ -131,8 +131,8 @@ class MedicalImageClassifier(nn.Module):
     def stages(self) -> list[nn.Module]:
         "The parts of the backbone that have weights, from input to output."
         parts = []
-        for part in self.backbone.children():
-            parts += list(part) if isinstance(part, nn.Sequential) and len(part) > 2 else [part]
+        for name, part in self.backbone.named_children():
+            parts += list(part) if name in ("features", "blocks") else [part]
         return [part for part in parts if any(True for _ in part.parameters())]
 
     def train(self, mode: bool = True) -> "MedicalImageClassifier":

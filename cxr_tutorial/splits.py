@@ -57,7 +57,7 @@ def assert_no_leakage(
         each = [f"{row['parts']}: {row['count']} {row['shared']} in {row['images']} images, e.g. {row['examples']}" for _, row in found.iterrows()]
         raise LeakageError(f"the split leaks: {'; '.join(each)}. Split by patient (`split_by_patient`).")
 
-# %% ../nbs/04_splits.ipynb #447a4b1a
+# %% ../nbs/04_splits.ipynb #91912a87
 def split_by_patient(
     cohort: pd.DataFrame,  # needs the columns patient_id and label; uses group_id where present
     val: float = 0.15,  # share of groups for validation, 0 to 1; 0 makes no validation set
@@ -75,9 +75,10 @@ def split_by_patient(
     well, ill = (int((groups == label).sum()) for label in (0, 1))
     if min(well, ill) < 3:
         raise ValueError(f"{well} normal and {ill} ill patients: each class needs at least 3. Collect more patients.")
-    if also:  # strata by all columns, as far as each has enough patients to be divided twice
+    if also:  # strata by all columns; those with too few patients to be divided twice join the most frequent one of their label
         strata = by_group.astype(int).astype(str).agg("".join, axis=1)
-        groups = strata.where(strata.map(strata.value_counts()) * min(test, val or test) >= 1.5, by_group.label.astype(str))
+        most = strata.groupby(by_group.label).transform(lambda values: values.mode()[0])
+        groups = strata.where(strata.map(strata.value_counts()) * min(test, val or test) >= 1.5, most)
     try:
         rest, held = train_test_split(groups.index, test_size=test, stratify=groups, random_state=test_seed)
         validation = []

@@ -79,3 +79,5 @@ def test_quiz_asks_about_every_pitfall(chapter):
     quiz = text[text.index("## Quiz") : text.index("## Try it")]
     questions = re.findall(r"\*\*Question \d+\*\*\n\n```python\n.+?```\n\n<details><summary>Answer</summary>.+?</details>", quiz, re.S)
     assert len(questions) >= max(2, len(re.findall(r"^## Pitfall:", text, re.M)))
+    verdicts = re.findall(r"<summary>Answer</summary>(Right|Wrong)\b", quiz)
+    assert len(verdicts) == len(questions) and {"Right", "Wrong"} == set(verdicts), "a quiz whose answers are all alike asks nothing"

@@ -54,6 +54,12 @@ def test_lint():
     assert result.returncode == 0, result.stdout
 
 
+def test_modules_use_only_names_that_they_import():
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F401,F821", "cxr_tutorial"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
 def test_requirements_are_what_the_library_imports():
     code = "\n".join(f.read_text() for f in (ROOT / "cxr_tutorial").glob("*.py") if f.name not in ("course.py", "_modidx.py"))
     imported = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M)) - set(sys.stdlib_module_names) - {"cxr_tutorial"}
