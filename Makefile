@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= _build
 
 .DEFAULT_GOAL := help
-.PHONY: help install tutorial test lab export outputs readme lint site bench clean
+.PHONY: help install tutorial test lab export outputs readme lint site bench evidence clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,9 +45,14 @@ site: install ## build the website with Quarto
 	@command -v quarto >/dev/null || { echo "make site needs Quarto on the path: get it from https://quarto.org/docs/get-started. The pages of 'make tutorial' need no Quarto."; exit 1; }
 	$(BIN)/nbdev_docs
 
-bench: install ## measure the phantom; and, with CXR_REAL_DATA set, its distance from real X-rays and what the pitfalls cost there
+bench: install ## measure speed beside what people run today, into benchmarks/speed.md; with CXR_REAL_DATA on real X-rays
+	$(BIN)/python benchmarks/speed.py $$CXR_REAL_DATA
+
+evidence: install ## measure how far the phantom is from real X-rays, and what the pitfalls cost there; needs CXR_REAL_DATA
+	@[ -n "$$CXR_REAL_DATA" ] || { echo "Set CXR_REAL_DATA to a folder of real X-rays."; exit 1; }
 	$(BIN)/python benchmarks/phantom_speed.py
-	@if [ -n "$$CXR_REAL_DATA" ]; then $(BIN)/python benchmarks/sim_to_real.py "$$CXR_REAL_DATA" && $(BIN)/python benchmarks/real_pitfalls.py "$$CXR_REAL_DATA"; else echo "Set CXR_REAL_DATA to a folder of real X-rays to measure how far the phantom is from them, and what the pitfalls cost there."; fi
+	$(BIN)/python benchmarks/sim_to_real.py "$$CXR_REAL_DATA"
+	$(BIN)/python benchmarks/real_pitfalls.py "$$CXR_REAL_DATA"
 
 clean: ## remove what was built, but not .venv and not the cache
 	rm -rf $(OUT) _docs _proc build dist *.egg-info .pytest_cache .ruff_cache

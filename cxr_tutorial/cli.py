@@ -66,7 +66,7 @@ def lab(notebooks, options):
 
     sys.exit(subprocess.run(lab_command(notebooks, options)).returncode)
 
-# %% ../nbs/21_cli.ipynb #e24e68b1
+# %% ../nbs/21_cli.ipynb #19142158
 SHARES = {  # option: default, help
     "prevalence": (0.5, "Share of patients with pneumonia."),
     "site-shortcut": (0.0, "How strongly the X-ray room is tied to the disease. Needs --sites 2 or more."),
@@ -160,9 +160,11 @@ def audit(folder, json_file, patient_pattern):
 def train(folder, out, skip_bad, **options):
     "Run a whole study on FOLDER: split by patient, train, test on patients never seen, report."
     from cxr_tutorial.capstone import run_study
+    from cxr_tutorial.environment import is_first_process
 
     metrics = run_study(folder, out, on_problem="skip" if skip_bad else "raise", **options)
-    click.echo(f"{headline(metrics)}\nmodel, metrics and report are in {out}, made in {metrics['seconds']:.0f} seconds")
+    if is_first_process():
+        click.echo(f"{headline(metrics)}\nmodel, metrics and report are in {out}, made in {metrics['seconds']:.0f} seconds")
 
 
 @main.command()
@@ -173,9 +175,11 @@ def train(folder, out, skip_bad, **options):
 def evaluate(model_dir, folder, json_file, skip_bad, **options):
     "Score the model in MODEL_DIR, written by train, on another FOLDER."
     from cxr_tutorial.capstone import evaluate_model
+    from cxr_tutorial.environment import is_first_process
 
     result = evaluate_model(model_dir, folder, json_file, on_problem="skip" if skip_bad else "raise", **options)
-    click.echo(headline(result))
+    if is_first_process():
+        click.echo(headline(result))
 
 # %% ../nbs/21_cli.ipynb #eea6e136
 if __name__ == "__main__" and "ipykernel" not in sys.modules:

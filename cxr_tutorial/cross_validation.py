@@ -5,39 +5,41 @@
 # %% auto #0
 __all__ = ['patient_folds', 'cross_validate', 'run_fold', 'describe_folds', 'plot_folds']
 
-# %% ../nbs/11_cross_validation.ipynb #83bb84cf
+# %% ../nbs/11_cross_validation.ipynb #b4de379a
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from matplotlib.figure import Figure
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.model_selection import GridSearchCV
 
-from .environment import progress
+from .environment import in_parallel
 from .splits import group_column
 
 # %% ../nbs/11_cross_validation.ipynb #40b37c3d
 import matplotlib.pyplot as plt
 
-# %% ../nbs/11_cross_validation.ipynb #3322aa02
+# %% ../nbs/11_cross_validation.ipynb #392a223b
 def patient_folds(
     cohort: pd.DataFrame,  # needs patient_id and label; uses group_id where present
     folds: int = 5,  # how many, at least 2
     seed: int = 0,  # of the division
 ) -> np.ndarray:  # (n,) number of the fold in which each image is tested, from 0
     "Divide a cohort into folds by patient, with the classes balanced. Raises `ValueError` if there are too few patients."
-    groups = cohort[group_column(cohort)]
-    fewest = int(groups.groupby(cohort.label).nunique().min()) if cohort.label.nunique() == 2 else 0
+    unit, rng = group_column(cohort), np.random.default_rng(seed)
+    patients = cohort.groupby(unit).label.agg(ill="max", positive="sum", images="size")
+    fewest = int(patients.ill.value_counts().reindex([0, 1], fill_value=0).min())
     if fewest < folds:
         raise ValueError(f"{folds} folds need at least {folds} patients of each class; there are {fewest} of the rarer one")
-    number = np.empty(len(cohort), int)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for fold, (_, test) in enumerate(splitter.split(cohort, cohort.label, groups)):
-        number[test] = fold
-    return number
+    dealt = np.empty(len(patients), int)
+    for label in (0, 1):
+        alike = patients[patients.ill == label].assign(chance=lambda t: rng.random(len(t))).sort_values(["positive", "images", "chance"])
+        order = rng.permuted(np.tile(np.arange(folds), (-(-len(alike) // folds), 1)), axis=1).ravel()[: len(alike)]
+        dealt[patients.index.get_indexer(alike.index)] = order
+    return pd.Series(dealt, index=patients.index)[cohort[unit]].to_numpy()
 
-# %% ../nbs/11_cross_validation.ipynb #464df8dd
+# %% ../nbs/11_cross_validation.ipynb #80035e45
 def cross_validate(
     features: np.ndarray,  # (n, features), one row per image of the cohort
     cohort: pd.DataFrame,  # needs patient_id and label
@@ -45,21 +47,22 @@ def cross_validate(
     folds: int = 5,  # how many
     seed: int = 0,  # of the folds
     grid: dict | None = None,  # values to try, as for `GridSearchCV`; chosen inside each fold (nested)
-    jobs: int = 1,  # folds that run at the same time; -1 for all cores
+    jobs: int | None = None,  # folds that run at the same time; -1 for all cores; when not given one, or what `joblib.parallel_config` says
 ) -> pd.DataFrame:  # one row per fold: auroc, images, patients, and the values chosen
     "Test every patient once. With a grid, the values are chosen by an inner cross-validation on the training patients only."
     fold = patient_folds(cohort, folds, seed)
     tasks = (delayed(run_fold)(features, cohort, model, fold == k, grid, seed) for k in range(folds))
-    rows = progress(Parallel(n_jobs=jobs, return_as="generator")(tasks), "folds", "fold", folds)
+    rows = in_parallel(tasks, "folds", "fold", folds, jobs)
     return pd.DataFrame(list(rows), index=pd.RangeIndex(folds, name="fold"))
 
 
 def run_fold(features, cohort, model, test: np.ndarray, grid, seed: int) -> dict:
     "Train on the patients outside of `test` (boolean), score those inside."
-    labels, groups, chosen = cohort.label.to_numpy(), cohort[group_column(cohort)].to_numpy(), {}
+    labels, chosen = cohort.label.to_numpy(), {}
     model = clone(model)
     if grid:
-        inner = list(StratifiedGroupKFold(4, shuffle=True, random_state=seed).split(features[~test], labels[~test], groups[~test]))
+        part = patient_folds(cohort[~test], 4, seed)
+        inner = [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(4)]
         model = GridSearchCV(model, grid, scoring="roc_auc", cv=inner)
     model.fit(features[~test], labels[~test])
     if grid:

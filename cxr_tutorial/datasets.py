@@ -46,19 +46,22 @@ def parse_name(
             return {"subtype": None, **match.groupdict()}
     return None
 
-# %% ../nbs/02_datasets.ipynb #58a2be10
+# %% ../nbs/02_datasets.ipynb #97eaaa3d
 EXTENSIONS = {".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG"}
 MODES = ("L", "RGB")
 
 
 def load_image(
     path,  # file to read: 8-bit grey or RGB, JPEG or PNG
+    at_least: int | None = None,  # a large JPEG may come out smaller, but no side shorter than this, pixels; full size when not given
 ) -> np.ndarray:  # (height, width), uint8
     "Decode one image as grey. Raises `OSError` or `ValueError` naming the file if it is damaged or of another kind."
     try:
         with Image.open(path) as image:
             if image.mode not in MODES:
                 raise ValueError(f"{path}: pixel mode {image.mode} is not 8-bit grey or RGB; convert the file to 8-bit grey")
+            if at_least:
+                image.draft("L", (at_least, at_least))  # does nothing for PNG
             return np.asarray(image.convert("L"))
     except FileNotFoundError:
         raise
@@ -230,7 +233,7 @@ def class_counts(
     table = table.groupby(["class", by]).agg(images=("path", "size"), patients=("patient_id", "nunique"))
     return table.assign(**{"images per patient": (table.images / table.patients).round(2)})
 
-# %% ../nbs/02_datasets.ipynb #8b4d6b93
+# %% ../nbs/02_datasets.ipynb #4ede1326
 class ChestXrayDataset(Dataset):
     "Images of a cohort table as `(image, label, patient_id)`."
 
@@ -238,15 +241,16 @@ class ChestXrayDataset(Dataset):
         self,
         cohort: pd.DataFrame,  # needs the columns path, label and patient_id
         transform=None,  # applied to the image, a uint8 tensor (1, height, width)
+        at_least: int | None = None,  # see `load_image`
     ):
         self.paths, self.labels = cohort.path.tolist(), cohort.label.tolist()
-        self.patients, self.transform = cohort.patient_id.tolist(), transform
+        self.patients, self.transform, self.at_least = cohort.patient_id.tolist(), transform, at_least
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple:
-        image = tv_tensors.Image(torch.from_numpy(load_image(self.paths[index]).copy())[None])
+        image = tv_tensors.Image(torch.from_numpy(load_image(self.paths[index], self.at_least).copy())[None])
         if self.transform is not None:
             image = self.transform(image)
         return image, self.labels[index], self.patients[index]

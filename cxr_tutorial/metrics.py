@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['threshold_metrics', 'classification_table', 'plot_confusion', 'discrimination', 'plot_roc_pr', 'threshold_table',
-           'choose_threshold', 'plot_thresholds', 'resampled_metrics', 'draw_patients', 'evaluate_predictions',
-           'placements', 'clustered_variance', 'auroc_delong', 'compare_auroc', 'check_pairs', 'calibration_table',
-           'fit_temperature', 'plot_reliability', 'decision_curve', 'subgroup_table', 'predictive_values']
+           'choose_threshold', 'plot_thresholds', 'resampled_metrics', 'draw_patients', 'resample',
+           'evaluate_predictions', 'placements', 'clustered_variance', 'auroc_delong', 'compare_auroc', 'check_pairs',
+           'calibration_table', 'fit_temperature', 'plot_reliability', 'decision_curve', 'subgroup_table',
+           'predictive_values']
 
-# %% ../nbs/09_metrics.ipynb #02187a01
+# %% ../nbs/09_metrics.ipynb #23f3fa79
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from joblib import delayed
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm, rankdata
@@ -26,6 +28,8 @@ from sklearn.metrics import (
     roc_auc_score,
     roc_curve,
 )
+
+from .environment import in_parallel
 
 # %% ../nbs/09_metrics.ipynb #9e94c564
 def threshold_metrics(
@@ -169,7 +173,7 @@ def plot_thresholds(
     figure.tight_layout()
     return figure
 
-# %% ../nbs/09_metrics.ipynb #d370caa5
+# %% ../nbs/09_metrics.ipynb #7291be83
 def resampled_metrics(
     labels: np.ndarray,  # (n,) 0/1
     probabilities: np.ndarray,  # (n,) from 0 to 1
@@ -178,25 +182,29 @@ def resampled_metrics(
 ) -> pd.DataFrame:  # (draws rows) the columns of `discrimination` and `threshold_metrics`
     "The metrics of many bootstrap draws at once; the images are sorted only once for all of them."
     order = np.argsort(-probabilities, kind="stable")
-    y, p, w = labels[order], probabilities[order], weights[:, order].astype(float)
-    last = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)  # the last of each run of equal scores
-    tp, fp = (np.cumsum(w * side, axis=1)[:, last] for side in (y, 1 - y))
-    ill, well = tp[:, -1], fp[:, -1]
-    step = lambda counts: np.diff(counts, axis=1, prepend=0)
+    y, p, w = labels[order], probabilities[order], weights.take(order, axis=1).astype(np.float32, copy=False)
+    sick = np.flatnonzero(y)
+    counted = lambda part: np.cumsum(np.pad(part, ((0, 0), (1, 0))), axis=1)  # column k: how many are among the first k (exact: counts are small)
+    every, hits, drawn = counted(w), counted(w[:, sick]), w[:, sick]
+    upto = lambda sums, scores, side: sums.take(np.searchsorted(-scores, -p[sick], side), axis=1)  # for each ill image: drawn with a higher score ("left"), or with a score as high ("right")
+    called, found = upto(every, p, "right"), upto(hits, p[sick], "right")
+    better = called - found + upto(every, p, "left") - upto(hits, p[sick], "left")  # twice the well images before this one; equal scores count half
+    total, all_drawn, ill = lambda x: x.sum(axis=1, dtype=float), every[:, -1].astype(float), hits[:, -1].astype(float)
+    well = all_drawn - ill
+    at, ill_at = np.searchsorted(-p, -threshold, side="right"), np.searchsorted(-p[sick], -threshold, side="right")
+    caught, alarms = hits[:, ill_at].astype(float), every[:, at].astype(float) - hits[:, ill_at]
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is NaN: that draw says nothing about this metric
-        at = np.searchsorted(-p, -threshold, side="right")  # this many images are called ill
-        found, alarms = (w[:, :at] * y[:at]).sum(1), (w[:, :at] * (1 - y[:at])).sum(1)
         return pd.DataFrame(
             {
-                "auroc": (step(fp) * (tp - step(tp) / 2)).sum(1) / (ill * well),
-                "auprc": (step(tp) * np.nan_to_num(tp / (tp + fp))).sum(1) / ill,
-                "brier": (w * (p - y) ** 2).sum(1) / w.sum(1),
-                "sensitivity": found / ill,
+                "auroc": 1 - total(drawn * better) / (2 * ill * well),
+                "auprc": total(drawn * found / np.maximum(called, 1)) / ill,
+                "brier": w @ ((p - y) ** 2).astype(np.float32) / all_drawn,
+                "sensitivity": caught / ill,
                 "specificity": 1 - alarms / well,
-                "ppv": found / (found + alarms),
-                "npv": (well - alarms) / (well - alarms + ill - found),
-                "accuracy": (found + well - alarms) / (ill + well),
-                "f1": 2 * found / (ill + found + alarms),
+                "ppv": caught / (caught + alarms),
+                "npv": (well - alarms) / (well - alarms + ill - caught),
+                "accuracy": (caught + well - alarms) / all_drawn,
+                "f1": 2 * caught / (ill + caught + alarms),
             }
         )
 
@@ -209,7 +217,15 @@ def draw_patients(
     "Draw as many patients as there are, with replacement, many times."
     patient, names = pd.factorize(np.asarray(patients))
     drawn = rng.integers(len(names), size=(draws, len(names)))
-    return np.stack([np.bincount(row, minlength=len(names)) for row in drawn])[:, patient]
+    return np.stack([np.bincount(row, minlength=len(names)).astype(np.float32) for row in drawn]).take(patient, axis=1)
+
+
+def resample(labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray, threshold: float, draws: int, seed) -> pd.DataFrame:
+    "Metrics of some bootstrap draws; draws without one of the classes are left out, which with few patients can happen."
+    weights = draw_patients(patients, draws, np.random.default_rng(seed))
+    ill = weights @ labels.astype(np.float32)
+    both = (ill > 0) & (ill < weights.sum(1))
+    return resampled_metrics(labels, probabilities, threshold, weights if both.all() else weights[both])
 
 
 def evaluate_predictions(
@@ -219,15 +235,14 @@ def evaluate_predictions(
     seed: int = 0,  # of the draws
     level: float = 0.95,  # of the intervals
 ) -> pd.DataFrame:  # rows: metrics; columns: estimate, low, high
-    "All metrics on a table of predictions, with percentile intervals from resampling patients."
+    "All metrics on a table of predictions, with percentile intervals from resampling patients; on the workers of `joblib.parallel_config`, if set."
     labels, probabilities = predictions.label.to_numpy(), predictions.probability.to_numpy(float)
     estimate = {**discrimination(labels, probabilities), **threshold_metrics(labels, probabilities, threshold)}
-    rng, values = np.random.default_rng(seed), []
-    for start in range(0, draws, 100):  # a hundred at a time keeps the memory small
-        weights = draw_patients(predictions.patient_id, min(100, draws - start), rng)
-        both = (weights @ labels > 0) & (weights @ (1 - labels) > 0)  # with few patients, a draw may hold only one class
-        values.append(resampled_metrics(labels, probabilities, threshold, weights[both]))
-    values = pd.concat(values)[list(estimate)]
+    patients = pd.factorize(predictions.patient_id)[0]
+    some = int(np.clip(2_000_000 // len(labels), 10, 200))  # so many draws at a time keep the memory small
+    parts = [(min(some, draws - start), [seed, start]) for start in range(0, draws, some)]
+    tasks = (delayed(resample)(labels, probabilities, patients, threshold, *part) for part in parts)
+    values = pd.concat(in_parallel(tasks, "resampling patients", "part", len(parts)))[list(estimate)]
     if len(values) < max(draws // 2, 1):
         raise ValueError(f"{predictions.patient_id.nunique()} patients are too few for an interval: most draws hold only one class")
     tail = (1 - level) / 2

@@ -6,7 +6,7 @@
 __all__ = ['training_precision', 'predict', 'match', 'mixed_precision', 'is_convolutional', 'to_device', 'fit', 'mean_auroc',
            'train_epoch', 'plot_history']
 
-# %% ../nbs/08_training.ipynb #d75eb954
+# %% ../nbs/08_training.ipynb #31ae6a97
 import copy
 import math
 import time
@@ -15,13 +15,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, reduce
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from .environment import choose_device, choose_precision, progress
+from .environment import choose_device, choose_precision, is_first_process, processes, progress
+from .loaders import my_part, my_share_of_batches
 
 # %% ../nbs/08_training.ipynb #8a8a1fc1
 def training_precision(
@@ -32,17 +35,17 @@ def training_precision(
     slow = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 and m.weight.requires_grad for m in model.modules())
     return torch.float32 if device.type == "cpu" and slow else choose_precision(device)
 
-# %% ../nbs/08_training.ipynb #11ec2013
+# %% ../nbs/08_training.ipynb #1ae0b989
 def predict(
     model: nn.Module,  # maps a batch to logits (n, 1), or (n, questions) for labels (n, questions)
     loader: DataLoader,  # batches that start with (inputs, labels); patient ids may follow
     device: torch.device | None = None,  # `choose_device()` when not given
     description: str = "predicting",  # shown beside the progress bar
 ) -> pd.DataFrame:  # columns label (0/1), logit, probability (0 to 1), for several questions label_0, label_1, ...; and patient_id if the loader gives it
-    "Predict every image of a loader, in its order, in evaluation mode."
+    "Predict every image of a loader, in its order, in evaluation mode. Several processes share the images, and each gets the whole table."
     device = device or choose_device()
-    precision = choose_precision(device)
-    model = model.to(device)
+    precision, shared = choose_precision(device), is_convolutional(model)
+    model, loader = model.to(device), my_part(loader) if shared else loader
     was_training = model.training
     model.eval()
     rows = []
@@ -55,7 +58,7 @@ def predict(
                 batch |= {f"label{end}": y.int(), f"logit{end}": x, f"probability{end}": x.sigmoid()}
             rows.append(pd.DataFrame({**batch, **({"patient_id": list(patients[0])} if patients else {})}))
     model.train(was_training)
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(gather_object(rows) if shared else rows, ignore_index=True)
 
 
 def match(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # both (n, questions)
@@ -81,7 +84,7 @@ def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
     layout = {"memory_format": torch.channels_last} if inputs.ndim == 4 else {}
     return inputs.to(device, non_blocking=True, **layout)
 
-# %% ../nbs/08_training.ipynb #6d895bc2
+# %% ../nbs/08_training.ipynb #f7d6e8a0
 def fit(
     model: nn.Module,  # maps a batch to logits (n, 1), or (n, questions) for labels (n, questions); trained in place
     train_loader: DataLoader,  # batches that start with (inputs, labels)
@@ -96,25 +99,29 @@ def fit(
     device: torch.device | None = None,  # `choose_device()` when not given
     precision: torch.dtype | None = None,  # `training_precision` when not given
 ) -> pd.DataFrame:  # one row per epoch: train_loss, val_loss, val_auroc, lr, seconds, best
-    "Train with early stopping and restore the best epoch. Raises `FloatingPointError` if the loss is not finite."
+    "Train with early stopping and restore the best epoch. Several processes share each batch. Raises `FloatingPointError` if the loss is not finite."
     device = device or choose_device()
     model = model.to(device, memory_format=torch.channels_last) if is_convolutional(model) else model.to(device)
+    network = model
+    if processes().num_processes > 1 and is_convolutional(model):  # a head on stored features is trained by each process alone, and alike
+        network, train_loader = Accelerator(mixed_precision="no").prepare_model(model), my_share_of_batches(train_loader)
+        torch.manual_seed(torch.initial_seed() + processes().process_index)  # each its own dropout and augmentation
     precision = precision or training_precision(model, device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("nothing to train: all parameters are frozen")
     optimiser = torch.optim.AdamW(groups or parameters, lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=1 / 3, patience=2)
-    loss_of = nn.BCEWithLogitsLoss(pos_weight=None if pos_weight is None else torch.tensor(float(pos_weight), device=device))
+    loss_of = nn.BCEWithLogitsLoss(reduction="sum", pos_weight=None if pos_weight is None else torch.tensor(float(pos_weight), device=device))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     history, best, best_state = [], math.inf, copy.deepcopy(model.state_dict())
     try:
-        for epoch in (bar := tqdm(range(1, epochs + 1), desc="training", unit="epoch")):
+        for epoch in (bar := tqdm(range(1, epochs + 1), desc="training", unit="epoch", disable=not is_first_process())):
             start, rate = time.perf_counter(), optimiser.param_groups[0]["lr"]
-            train_loss = train_epoch(model, train_loader, loss_of, optimiser, scaler, device, precision, clip)
+            train_loss = train_epoch(network, train_loader, loss_of, optimiser, scaler, device, precision, clip)
             val = predict(model, val_loader, device, "validating")
             logits, labels = (torch.tensor(val[[c for c in val if c.split("_")[0] == name]].to_numpy(np.float32), device=device) for name in ("logit", "label"))
-            val_loss = loss_of(logits, labels).item()
+            val_loss = loss_of(logits, labels).item() / labels.numel()
             if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
                 raise FloatingPointError(f"the loss is not finite in epoch {epoch} (train {train_loss}, val {val_loss}). Lower lr (now {lr}) and look at the inputs.")
             schedule.step(val_loss)
@@ -142,24 +149,27 @@ def mean_auroc(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def train_epoch(model, loader, loss_of, optimiser, scaler, device, precision, clip=None) -> float:  # mean loss
-    "One pass over the training data."
+    "One pass over the training data. A batch counts as a whole, also when several processes have parts of it."
     model.train()
-    total, count = 0.0, 0
+    shared = isinstance(model, nn.parallel.DistributedDataParallel)
+    whole = lambda number: reduce(torch.tensor(float(number), device=device)).item() if shared else number
+    total, count, parts = 0.0, 0, processes().num_processes if shared else 1
     for inputs, labels, *_ in progress(loader, "batches", "batch", show=is_convolutional(model)):
         inputs, labels = to_device(inputs, device), labels.to(device)
         with mixed_precision(device, precision, model):
             logits = model(inputs)
         loss = loss_of(*match(logits.float(), labels))
+        answers = whole(logits.numel())
         optimiser.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+        scaler.scale(loss * parts / answers).backward()  # gradients are averaged over processes, so the sum of the parts is multiplied by their number
         if clip is not None:
             scaler.unscale_(optimiser)
             nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], clip)
         scaler.step(optimiser)
         scaler.update()
-        total += loss.item() * len(labels)
-        count += len(labels)
-    return total / count
+        total += loss.item()
+        count += logits.numel()
+    return whole(total) / whole(count)
 
 
 def plot_history(

@@ -80,7 +80,7 @@ def test_pyproject_names_no_project():
     assert "project" not in tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-@pytest.mark.parametrize("target", ["tutorial", "test", "lab", "export", "readme", "lint", "clean", "site"])
+@pytest.mark.parametrize("target", ["tutorial", "test", "lab", "export", "readme", "lint", "clean", "site", "bench", "evidence"])
 def test_make_targets_exist(target):
     result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
