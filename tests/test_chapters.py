@@ -81,3 +81,16 @@ def test_quiz_asks_about_every_pitfall(chapter):
     assert len(questions) >= max(2, len(re.findall(r"^## Pitfall:", text, re.M)))
     verdicts = re.findall(r"<summary>Answer</summary>(Right|Wrong)\b", quiz)
     assert len(verdicts) == len(questions) and {"Right", "Wrong"} == set(verdicts), "a quiz whose answers are all alike asks nothing"
+
+
+def headings(chapter: str) -> set[str]:
+    text = "\n".join(c.source for c in nbformat.read(NBS / chapter, 4).cells if c.cell_type == "markdown")
+    return {heading.strip().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_links_to_chapters_lead_somewhere(chapter):
+    text = "\n".join(c.source for c in nbformat.read(NBS / f"{chapter}.ipynb", 4).cells if c.cell_type == "markdown")
+    for target, heading in re.findall(r"\]\((\w+\.ipynb)(?:#([^)]+))?\)", text):
+        assert (NBS / target).is_file(), target
+        assert not heading or heading in headings(target), f"{target} has no heading {heading}"
