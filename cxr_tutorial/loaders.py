@@ -42,7 +42,7 @@ def worker_count(
         cores = os.cpu_count() or 1
     return max(0, min(most, cores - 1))
 
-# %% ../nbs/06_loaders.ipynb #78aedc8d
+# %% ../nbs/06_loaders.ipynb #a6ae6507
 DECODING = "pictures 2"  # another number when a change alters what comes out, so that nothing older is found
 
 
@@ -75,14 +75,19 @@ def write_rows(
     blocks,  # arrays (any number, ...), in the order of the rows
     total: int,  # number of rows of all blocks together
 ) -> None:
-    "Write blocks of rows into one .npy file as they come. It appears complete or not at all."
+    "Write blocks of rows into one .npy file as they come. It appears complete or not at all. Raises `OSError` if there is no room."
     partial = file.with_name(f"{file.name}.partial")
     try:
-        with partial.open("wb") as out:
+        with partial.open("wb", buffering=0) as out:
             for number, block in enumerate(blocks):
                 if number == 0:
                     np.lib.format.write_array_header_1_0(out, {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False, "shape": (total, *block.shape[1:])})
-                out.write(np.ascontiguousarray(block).data)
+                content, written = np.ascontiguousarray(block).tobytes(), 0
+                while written < len(content):
+                    try:
+                        written += out.write(content[written:])
+                    except OSError as error:
+                        raise OSError(f"{file} could not be written ({error}). Make room there, or set CXR_CACHE to a folder on a larger disk.") from error
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

@@ -192,3 +192,17 @@ def test_changed_file_is_refused(folder, tmp_path, monkeypatch):
     finally:
         file.write_bytes(content)
     assert not list((tmp_path / "cache" / "pictures").glob("*.npy"))
+
+
+def test_full_disk_is_said_and_leaves_nothing(folder, tmp_path):
+    code = f"""
+import resource, signal
+from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.loaders import decode_once
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+decode_once(read_folder({str(folder)!r}), 64)
+"""
+    result = subprocess.run([sys.executable, "-c", code], env={**os.environ, "CXR_CACHE": str(tmp_path)}, capture_output=True, text=True)
+    assert result.returncode == 1 and "could not be written" in result.stderr and "set CXR_CACHE" in result.stderr
+    assert {f.suffix for f in (tmp_path / "pictures").iterdir()} == {".lock"}
