@@ -302,7 +302,7 @@ def my_share_of_batches(
     share = BatchShare(loader.batch_sampler, state.process_index, state.num_processes)
     return DataLoader(loader.dataset, batch_sampler=share, collate_fn=loader.collate_fn, num_workers=loader.num_workers, worker_init_fn=loader.worker_init_fn, generator=loader.generator)
 
-# %% ../nbs/06_loaders.ipynb #923005d9
+# %% ../nbs/06_loaders.ipynb #ed63f2f7
 class FeatureRows(Dataset):
     "Features as batches `(features, labels, patient ids)`, read from files when asked for; hand it to a DataLoader with `collate_fn=as_it_is`."
 
@@ -361,10 +361,13 @@ def run_network(network: nn.Module, loader: DataLoader, device: torch.device, de
     "Features, labels and patients of each batch, in evaluation mode and in the precision that suits the device."
     precision, was_training = choose_precision(device), network.training
     network = network.to(device, memory_format=torch.channels_last).eval()
-    with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    try:
         for images, labels, patients in progress(loader, description, "batch"):
-            yield network(images.to(device, memory_format=torch.channels_last)).float().cpu().numpy(), np.asarray(labels), np.asarray(patients)
-    network.train(was_training)
+            with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):  # not around the yield: the caller's code is not ours
+                features = network(images.to(device, memory_format=torch.channels_last)).float().cpu().numpy()
+            yield features, np.asarray(labels), np.asarray(patients)
+    finally:
+        network.train(was_training)
 
 
 def features_name(network: nn.Module, loader: DataLoader, device: torch.device, view: tuple | None) -> str | None:

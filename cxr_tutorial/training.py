@@ -84,7 +84,7 @@ def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
     layout = {"memory_format": torch.channels_last} if inputs.ndim == 4 else {}
     return inputs.to(device, non_blocking=True, **layout)
 
-# %% ../nbs/08_training.ipynb #f7d6e8a0
+# %% ../nbs/08_training.ipynb #5ba168a6
 def fit(
     model: nn.Module,  # maps a batch to logits (n, 1), or (n, questions) for labels (n, questions); trained in place
     train_loader: DataLoader,  # batches that start with (inputs, labels)
@@ -152,7 +152,7 @@ def train_epoch(model, loader, loss_of, optimiser, scaler, device, precision, cl
     "One pass over the training data. A batch counts as a whole, also when several processes have parts of it."
     model.train()
     shared = isinstance(model, nn.parallel.DistributedDataParallel)
-    whole = lambda number: reduce(torch.tensor(float(number), device=device)).item() if shared else number
+    whole = lambda number: reduce(torch.tensor(float(number), device=device), "sum").item() if shared else number
     total, count, parts = 0.0, 0, processes().num_processes if shared else 1
     for inputs, labels, *_ in progress(loader, "batches", "batch", show=is_convolutional(model)):
         inputs, labels = to_device(inputs, device), labels.to(device)
