@@ -6,7 +6,7 @@
 __all__ = ['STYLE', 'notebook_folder', 'list_chapters', 'ChapterError', 'execute', 'clean_outputs', 'pitfalls_of', 'is_pitfall',
            'for_reading', 'to_html', 'run_chapters', 'run_chapter', 'format_table', 'write_readme', 'lab_command']
 
-# %% ../nbs/19_course.ipynb #b5a49f5e
+# %% ../nbs/19_course.ipynb #b597232a
 import os
 import re
 import shutil
@@ -25,6 +25,7 @@ from nbformat import NotebookNode
 
 import cxr_tutorial
 from .environment import PITFALL_MIME, progress
+from .kernels import kernel_manager_class
 
 # %% ../nbs/19_course.ipynb #8a109923
 def notebook_folder(
@@ -50,7 +51,7 @@ def list_chapters(
         raise ValueError(f"no chapter is called {', '.join(unknown)}; there are {', '.join(c.stem for c in everything)}")
     return [c for c in everything if not only or c.stem.startswith(tuple(only))]
 
-# %% ../nbs/19_course.ipynb #a111b827
+# %% ../nbs/19_course.ipynb #7bad3e46
 class ChapterError(RuntimeError):
     "A cell of a chapter failed. The message names the chapter and the cell."
 
@@ -72,6 +73,8 @@ def execute(
         extra_arguments=["--log-level=ERROR"],  # the kernel's own start-up notes would break the progress bar; cells are not affected
     )
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    if threads:
+        options["kernel_manager_class"] = kernel_manager_class()
     try:
         try:
             NotebookClient(notebook, **options).execute(env=environment)

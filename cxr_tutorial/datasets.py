@@ -7,7 +7,7 @@ __all__ = ['CLASSES', 'SPLITS', 'FINDINGS', 'METADATA', 'NAME_FORMS', 'EXTENSION
            'CohortError', 'find_classes', 'list_files', 'problem', 'inspect_file', 'join_groups', 'read_folder',
            'add_patients', 'add_metadata', 'class_counts', 'ChestXrayDataset']
 
-# %% ../nbs/02_datasets.ipynb #e2a3d7d1
+# %% ../nbs/02_datasets.ipynb #a17dc46a
 import hashlib
 import re
 import warnings
@@ -15,13 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torch.utils.data import Dataset
-from torchvision import tv_tensors
 
 from .environment import progress
 
@@ -233,9 +230,9 @@ def class_counts(
     table = table.groupby(["class", by]).agg(images=("path", "size"), patients=("patient_id", "nunique"))
     return table.assign(**{"images per patient": (table.images / table.patients).round(2)})
 
-# %% ../nbs/02_datasets.ipynb #4ede1326
-class ChestXrayDataset(Dataset):
-    "Images of a cohort table as `(image, label, patient_id)`."
+# %% ../nbs/02_datasets.ipynb #26dc0952
+class ChestXrayDataset:
+    "Images of a cohort table as `(image, label, patient_id)`, for a `DataLoader`."
 
     def __init__(
         self,
@@ -250,7 +247,9 @@ class ChestXrayDataset(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple:
-        image = tv_tensors.Image(torch.from_numpy(load_image(self.paths[index], self.at_least).copy())[None])
+        from torchvision import tv_tensors  # here, because it takes seconds to import, and tables do not need it
+
+        image = tv_tensors.Image(load_image(self.paths[index], self.at_least).copy()[None])
         if self.transform is not None:
             image = self.transform(image)
         return image, self.labels[index], self.patients[index]

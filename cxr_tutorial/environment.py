@@ -148,7 +148,7 @@ def progress(
             yield item
             bar.update()
 
-# %% ../nbs/00_environment.ipynb #de2ff829
+# %% ../nbs/00_environment.ipynb #aabc28bd
 def in_parallel(
     tasks,  # calls wrapped in `joblib.delayed`
     description: str,  # shown beside the progress bar
@@ -159,7 +159,7 @@ def in_parallel(
     "Run independent tasks on the active joblib backend, with a progress bar where the backend tells when one is done."
     backend, _ = get_active_backend()
     results = Parallel(n_jobs=jobs, return_as="generator" if backend.supports_return_generator else "list")(tasks)
-    return progress(results, description, unit, total)
+    return progress(results, description, unit, total, show=total > 1)
 
 # %% ../nbs/00_environment.ipynb #80d35570
 def write_json(

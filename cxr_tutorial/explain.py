@@ -17,7 +17,7 @@ from torch import nn
 from .loaders import denormalise
 from .models import MedicalImageClassifier
 
-# %% ../nbs/12_explain.ipynb #95f9bd0f
+# %% ../nbs/12_explain.ipynb #f8aa655b
 CAM_LAYERS = {
     "efficientnet_lite0": "blocks.5",
     "resnet18": "layer4",
@@ -36,9 +36,10 @@ def grad_cam(
 ) -> np.ndarray:  # (n, height, width), at least 0; larger where the layer speaks for the finding
     "Grad-CAM maps at the size of the images (Selvaraju et al., 2017). Leaves the model as it was."
     was_training, module = model.training, model.backbone.get_submodule(layer or CAM_LAYERS[model.config["backbone"]])
-    maps = LayerGradCam(model.eval(), module).attribute(images.clone().requires_grad_(True), target=output, relu_attributions=True)
+    cam = LayerGradCam(model.eval(), module)
+    maps = [cam.attribute(few.clone().requires_grad_(True), target=output, relu_attributions=True).detach().float() for few in images.split(8)]  # all layers' results are kept for the gradients
     model.train(was_training)
-    return nn.functional.interpolate(maps.detach().float(), images.shape[-2:], mode="bilinear", align_corners=False)[:, 0].numpy()
+    return nn.functional.interpolate(torch.cat(maps), images.shape[-2:], mode="bilinear", align_corners=False)[:, 0].numpy()
 
 
 def show_cam(

@@ -26,7 +26,7 @@ def imbalance_table(
         rows[name] = {"patients": n, "ill": ill, "share": ill / n, "pos_weight": (n - ill) / ill if ill else np.nan, "sensitivity ±": 1.96 * np.sqrt(0.16 / ill) if ill else np.nan}
     return pd.DataFrame(rows).T
 
-# %% ../nbs/10_imbalance.ipynb #334cdbf4
+# %% ../nbs/10_imbalance.ipynb #ea98a4fa
 def train_head(
     features: torch.Tensor,  # (n, features), standardised
     labels: torch.Tensor,  # (n,) 0/1
@@ -44,7 +44,7 @@ def train_head(
     weight = torch.tensor(float(pos_weight))
     for _ in range(epochs):
         order = torch.tensor(list(sampler)) if sampler is not None else torch.randperm(len(labels), generator=generator)
-        for rows in order.split(32):
+        for rows in order.split(64):
             logits, target = head(features[rows])[:, 0], labels[rows].float()
             if focal is None:
                 loss = nn.functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)

@@ -302,7 +302,7 @@ def my_share_of_batches(
     share = BatchShare(loader.batch_sampler, state.process_index, state.num_processes)
     return DataLoader(loader.dataset, batch_sampler=share, collate_fn=loader.collate_fn, num_workers=loader.num_workers, worker_init_fn=loader.worker_init_fn, generator=loader.generator)
 
-# %% ../nbs/06_loaders.ipynb #ed63f2f7
+# %% ../nbs/06_loaders.ipynb #9f9dea12
 class FeatureRows(Dataset):
     "Features as batches `(features, labels, patient ids)`, read from files when asked for; hand it to a DataLoader with `collate_fn=as_it_is`."
 
@@ -363,9 +363,10 @@ def run_network(network: nn.Module, loader: DataLoader, device: torch.device, de
     network = network.to(device, memory_format=torch.channels_last).eval()
     try:
         for images, labels, patients in progress(loader, description, "batch"):
+            few = images.split(16 if device.type == "cpu" else len(images))  # on a CPU, memory for large layers is slow to get
             with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):  # not around the yield: the caller's code is not ours
-                features = network(images.to(device, memory_format=torch.channels_last)).float().cpu().numpy()
-            yield features, np.asarray(labels), np.asarray(patients)
+                features = [network(part.to(device, memory_format=torch.channels_last)).float().cpu() for part in few]
+            yield torch.cat(features).numpy(), np.asarray(labels), np.asarray(patients)
     finally:
         network.train(was_training)
 

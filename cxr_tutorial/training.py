@@ -84,7 +84,7 @@ def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
     layout = {"memory_format": torch.channels_last} if inputs.ndim == 4 else {}
     return inputs.to(device, non_blocking=True, **layout)
 
-# %% ../nbs/08_training.ipynb #5ba168a6
+# %% ../nbs/08_training.ipynb #66777f45
 def fit(
     model: nn.Module,  # maps a batch to logits (n, 1), or (n, questions) for labels (n, questions); trained in place
     train_loader: DataLoader,  # batches that start with (inputs, labels)
@@ -130,7 +130,7 @@ def fit(
                 best, best_state = val_loss, copy.deepcopy(model.state_dict())
             auroc = mean_auroc(labels.cpu().numpy(), logits.cpu().numpy())
             history.append(dict(epoch=epoch, train_loss=train_loss, val_loss=val_loss, val_auroc=auroc, lr=rate, seconds=time.perf_counter() - start, better=better))
-            bar.set_postfix(train=f"{train_loss:.3f}", val=f"{val_loss:.3f}", auroc=f"{auroc:.3f}")
+            bar.set_postfix(train=f"{train_loss:.3f}", val=f"{val_loss:.3f}", auroc=f"{auroc:.3f}", refresh=False)
             since = epoch - max((h["epoch"] for h in history if h["better"]), default=0)
             if since >= patience:
                 break

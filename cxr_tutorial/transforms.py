@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'resize_and_pad', 'evaluation_transform', 'ToInput', 'VaryXray', 'training_transform',
-           'check_augmentation', 'numbered', 'side_of']
+           'check_augmentation', 'simulated_cases', 'numbered', 'side_of']
 
-# %% ../nbs/05_transforms.ipynb #4aea079d
+# %% ../nbs/05_transforms.ipynb #5d223809
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 import torch
@@ -14,7 +16,7 @@ from torch import nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from .phantom import radiograph, sample_finding, sample_patient
+from .phantom import Radiograph, radiograph, sample_finding, sample_patient
 
 # %% ../nbs/05_transforms.ipynb #3a8dfe7c
 def resize_and_pad(
@@ -104,7 +106,7 @@ def training_transform(
     "The evaluation transform with small random rotation, shift, zoom, brightness and contrast. No flips."
     return v2.Compose([resize_and_pad(size), VaryXray(strength), ToInput(mean, std)])
 
-# %% ../nbs/05_transforms.ipynb #5fcea0e7
+# %% ../nbs/05_transforms.ipynb #18773499
 def check_augmentation(
     transform,  # torchvision v2 transform that takes an image and masks together
     cases: int = 40,  # simulated patients with consolidation
@@ -113,10 +115,7 @@ def check_augmentation(
     "Check a transform against the ground truth of phantoms: lesion kept, side kept, order of intensities kept."
     torch.manual_seed(seed)
     rows = []
-    for case in range(cases):
-        rng = np.random.default_rng([seed, case])
-        patient = sample_patient(rng)
-        taken = radiograph(patient, sample_finding(patient, rng, "bacteria", 1.0), rng, size=(120, 150))
+    for taken in simulated_cases(cases, seed):
         masks = np.stack([taken.masks[k] for k in ("lungs", "heart", "opacity")]).astype(np.uint8)
         masks = tv_tensors.Mask(torch.from_numpy(np.concatenate([masks, numbered(masks[2])[None]])))
         image, after = transform(tv_tensors.Image(torch.from_numpy(taken.image.copy())[None]), masks)
@@ -125,6 +124,17 @@ def check_augmentation(
         rows.append({"lesion": kept > 0.8, "side": side_of(heart, lungs) == side_of(masks[1] > 0, masks[0] > 0), "order": bool(grey[lungs & ~opacity & ~heart].mean() < grey[heart].mean())})
     table = pd.DataFrame(rows).assign(all=lambda t: t.all(axis=1))
     return table.mean()
+
+
+@lru_cache(maxsize=4)
+def simulated_cases(cases: int, seed: int) -> tuple[Radiograph, ...]:
+    "Radiographs of patients with consolidation; simulated once for all transforms."
+    taken = []
+    for case in range(cases):
+        rng = np.random.default_rng([seed, case])
+        patient = sample_patient(rng)
+        taken.append(radiograph(patient, sample_finding(patient, rng, "bacteria", 1.0), rng, size=(120, 150)))
+    return tuple(taken)
 
 
 def numbered(lesion: np.ndarray) -> np.ndarray:  # uint8: 0 outside, else the number of the patch

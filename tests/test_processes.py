@@ -55,7 +55,8 @@ test = predict(model, loaders["test"])
 assert test.patient_id.tolist() == cohort.patient_id[cohort.split == "test"].tolist()
 if is_first_process():
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])  # of the last step: Adam would forgive a wrong scale
-    save_file({**{k: v.contiguous() for k, v in model.state_dict().items()}, "features": features, "gradient": gradient}, f"{out}/weights-{state.num_processes}.safetensors")
+    weights = {k: v.contiguous() for k, v in model.state_dict().items()}
+    save_file({**weights, "features": features, "gradient": gradient}, f"{out}/weights-{state.num_processes}.safetensors")
     test.to_csv(f"{out}/test-{state.num_processes}.csv", index=False)
     history.to_csv(f"{out}/history-{state.num_processes}.csv")
     json.dump(cohort.picture[cohort.split == "train"].tolist(), open(f"{out}/train.json", "w"))
