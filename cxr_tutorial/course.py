@@ -51,7 +51,7 @@ def list_chapters(
         raise ValueError(f"no chapter is called {', '.join(unknown)}; there are {', '.join(c.stem for c in everything)}")
     return [c for c in everything if not only or c.stem.startswith(tuple(only))]
 
-# %% ../nbs/19_course.ipynb #7bad3e46
+# %% ../nbs/19_course.ipynb #9c7ce5ca
 class ChapterError(RuntimeError):
     "A cell of a chapter failed. The message names the chapter and the cell."
 
@@ -61,7 +61,7 @@ def execute(
     folder: Path,  # working directory of the kernel
     name: str = "chapter",  # for the message
     timeout: int = 900,  # seconds for one cell
-    threads: int | None = None,  # threads of the kernel's numerical libraries; their own choice when not given
+    threads: int | None = None,  # threads and processes that the kernel's libraries may use; their own choice when not given
 ) -> NotebookNode:
     "Execute a notebook in a fresh kernel. Raises `ChapterError` with the cell and what it said."
     options = dict(
@@ -72,7 +72,7 @@ def execute(
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],  # the kernel's own start-up notes would break the progress bar; cells are not affected
     )
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    environment = os.environ | (dict.fromkeys(("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), str(threads)) if threads else {})  # the second is joblib's
     if threads:
         options["kernel_manager_class"] = kernel_manager_class()
     try:
