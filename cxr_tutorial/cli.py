@@ -66,7 +66,7 @@ def lab(notebooks, options):
 
     sys.exit(subprocess.run(lab_command(notebooks, options)).returncode)
 
-# %% ../nbs/21_cli.ipynb #6bd4e696
+# %% ../nbs/21_cli.ipynb #681203ae
 SHARES = {  # option: default, help
     "prevalence": (0.5, "Share of patients with pneumonia."),
     "site-shortcut": (0.0, "How strongly the X-ray room is tied to the disease. Needs --sites 2 or more."),
@@ -107,7 +107,7 @@ def share_options(command):
 @click.option("--format", "file_format", default="jpeg", show_default=True, type=click.Choice(["jpeg", "png16", "dicom"]), help="png16 holds the linear detector signal.")
 @click.option("--masks", is_flag=True, help="Also write masks of lungs, heart and findings.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
-@click.option("--workers", type=click.IntRange(1), help="Processes. [default: all cores, from 60 patients on]")
+@click.option("--workers", type=click.IntRange(1), help="Processes. [default: all cores, one for a small cohort]")
 def phantom(folder, large, size, **options):
     "Write a cohort of simulated patients into FOLDER, which must not exist yet."
     from cxr_tutorial.phantom import write_cohort

@@ -26,7 +26,7 @@ def imbalance_table(
         rows[name] = {"patients": n, "ill": ill, "share": ill / n, "pos_weight": (n - ill) / ill if ill else np.nan, "sensitivity ±": 1.96 * np.sqrt(0.16 / ill) if ill else np.nan}
     return pd.DataFrame(rows).T
 
-# %% ../nbs/10_imbalance.ipynb #ea98a4fa
+# %% ../nbs/10_imbalance.ipynb #d996a6c8
 def train_head(
     features: torch.Tensor,  # (n, features), standardised
     labels: torch.Tensor,  # (n,) 0/1
@@ -40,7 +40,7 @@ def train_head(
     generator, head = torch.Generator().manual_seed(seed), nn.Linear(features.shape[1], 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-2, weight_decay=0.1)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=2e-2, weight_decay=0.1)
     weight = torch.tensor(float(pos_weight))
     for _ in range(epochs):
         order = torch.tensor(list(sampler)) if sampler is not None else torch.randperm(len(labels), generator=generator)

@@ -1085,7 +1085,7 @@ def write_dicom(
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation, data.PixelData = 16, 12, 11, 0, stored.tobytes()
     data.save_as(file, enforce_file_format=True)
 
-# %% ../nbs/01_phantom.ipynb #4157f76c
+# %% ../nbs/01_phantom.ipynb #b531eb33
 def write_cohort(
     folder,  # a folder that does not exist yet
     patients: int = 300,  # number of patients
@@ -1114,7 +1114,7 @@ def write_cohort(
     masks: bool = False,  # write masks as PNG files under masks/
     file_format: str = "jpeg",  # "jpeg", "png16" (linear detector signal) or "dicom"
     seed: int = 0,  # same seed, same bytes
-    workers: int | None = None,  # processes; when not given, all cores from 60 patients on: fewer are not worth starting processes
+    workers: int | None = None,  # processes; when not given, all cores, but one for fewer than 60 patients with small pictures
 ) -> pd.DataFrame:  # the content of metadata.csv
     "Write a simulated cohort in the public set's folder layout. Raises `FileExistsError` if the folder exists, `ValueError` for a knob out of range."
     knobs = {k: v for k, v in locals().items() if k not in ("folder", "workers")}
@@ -1124,11 +1124,12 @@ def write_cohort(
     if folder.exists():
         raise FileExistsError(f"{folder} exists already. Choose another folder, or delete it first.")
     plan = plan_cohort(knobs)
+    quick = patients < 60 and size is not None and max(size) < 400  # not worth starting processes
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
     try:
         groups = (rows.to_dict("records") for _, rows in plan[plan.copy_of.isna()].groupby("patient"))
-        done = Parallel(n_jobs=workers or (1 if patients < 60 else -1), return_as="generator", batch_size=1)(
+        done = Parallel(n_jobs=workers or (1 if quick else -1), return_as="generator", batch_size=1)(
             delayed(render_patient)(rows, unfinished, knobs) for rows in groups
         )
         metadata = pd.DataFrame([row for rows in progress(done, "simulating patients", "patient", patients) for row in rows])
