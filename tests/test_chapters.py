@@ -72,6 +72,13 @@ def test_imports_only_from_earlier_chapters(chapter):
                 assert order[module] <= chapter, f"{chapter} imports from {order[module]}, which comes later"
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_submodules_are_imported_by_name(chapter):
+    "Forked kernels hold submodules already, so a chapter that forgot to import one would run here and fail for a reader."
+    code = "\n".join(c.source for c in nbformat.read(NBS / f"{chapter}.ipynb", 4).cells if c.cell_type == "code")
+    assert not re.findall(r"^\s*import (?:sklearn|scipy|cleanlab|accelerate)\b(?!\.)", code, re.M)
+
+
 @pytest.mark.parametrize("chapter", [c for c in COURSE if "Pitfall:" in (NBS / f"{c}.ipynb").read_text() and not c.startswith("14")])
 def test_quiz_asks_about_every_pitfall(chapter):
     notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
