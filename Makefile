@@ -36,7 +36,7 @@ outputs: install ## run every chapter and put the outputs back into nbs/
 	$(BIN)/cxr-tutorial run --notebooks nbs --out $(OUT) --inplace
 
 readme: install ## write README.md from nbs/index.ipynb
-	$(BIN)/python -c 'from cxr_tutorial.course import write_readme; print(write_readme("nbs"))'
+	$(BIN)/python -c 'from pathlib import Path; from cxr_tutorial.dev.pages import write_readme; print(write_readme(Path("nbs"), Path("README.md")))'
 
 lint: install ## check the code in notebooks and tests
 	$(BIN)/ruff check nbs tests benchmarks setup.py

@@ -1,4 +1,5 @@
 """Packaging for pip. Every value comes from settings.ini."""
+
 from configparser import ConfigParser
 from pathlib import Path
 

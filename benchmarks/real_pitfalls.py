@@ -1,12 +1,17 @@
-"""What do the pitfalls of the course cost on real chest X-rays? Prints the table that chapter 14 shows, and writes it to real_pitfalls.md.
+"""What do the pitfalls of the course cost on real chest X-rays?
 
-    python benchmarks/real_pitfalls.py path/to/chest_xray/train
+    python benchmarks/real_pitfalls.py path/to/chest_xray/train [--only NAME ...]
 
-Each row asks the question of one pitfall with real pictures, where that is possible: the wrong way, the right way, and what is known to be true
-(fresh patients that neither way has touched, or labels that are coin tosses). Means over five seeds. Asserts nothing: small effects are printed as they are.
+Each row of the table that it writes (real_pitfalls.md) asks the question of one pitfall with real
+images, where that is possible: the wrong way, the right way, and what is known to be true (fresh
+patients that neither way has touched, or labels that are coin tosses). Below the table stand facts
+that chapters mention. Means over several seeds; intervals from drawing patients with replacement.
+Asserts nothing: small effects are printed as they are.
 """
 
 import argparse
+import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,336 +19,947 @@ import pandas as pd
 import torch
 from cleanlab.filter import find_label_issues
 from PIL import Image
+from real_data import (
+    Figure,
+    auroc,
+    aurocs,
+    backbone,
+    by_patient,
+    features,
+    logistic,
+    machine,
+    others,
+    rank,
+    read_real,
+    share,
+    some_patients,
+)
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import cross_val_score, train_test_split
+from sklearn.model_selection import (
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_score,
+    train_test_split,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from torch import nn
-from torch.utils.data import DataLoader
 
-from cxr_tutorial.cross_validation import cross_validate, patient_folds, run_fold
-from cxr_tutorial.datasets import ChestXrayDataset, read_folder
-from cxr_tutorial.environment import progress
-from cxr_tutorial.imbalance import train_head
-from cxr_tutorial.loaders import balanced_sampler, extract_features, worker_count
-from cxr_tutorial.metrics import auroc_delong, choose_threshold, predictive_values, threshold_metrics
-from cxr_tutorial.models import MedicalImageClassifier, make_backbone
+from cxr_tutorial.calibration import fit_temperature
+from cxr_tutorial.leakage import permuted_label_probe
+from cxr_tutorial.metrics import choose_threshold, predictive_values, threshold_metrics
+from cxr_tutorial.models import MedicalImageClassifier, make_backbone, unfreeze
 from cxr_tutorial.splits import leakage_report, split_by_patient
-from cxr_tutorial.transforms import training_transform
 
-SEEDS = range(5)
-QUICK = LogisticRegression(C=1e-3, max_iter=2000)
+SEEDS = range(10)
 
 
-def loader(table, transform):
-    return DataLoader(ChestXrayDataset(table, transform), 32, num_workers=worker_count())
+def say(text: str) -> None:
+    print("    " + text, flush=True)
 
 
-def fitted(features, labels, train, model=QUICK):
-    return make_pipeline(StandardScaler(), model).fit(features[train], labels[train])
+def counts(d):
+    "Patients, images per patient, and how far the number of images alone tells the label."
+    table = d.cohort.assign(kind=d.cohort.subtype.fillna("normal"))
+    patients = table.groupby("patient_id").agg(kind=("kind", "first"), images=("path", "size"))
+    for kind, part in patients.groupby("kind").images:
+        say(f"{kind}: {part.sum()} images of {len(part)} patients, {part.mean():.3f} each,")
+        say(f"  most {part.max()}, {(part >= 3).sum()} patients with 3 or more")
+    ill = patients[patients.kind != "normal"].images
+    return (
+        f"{len(table)} images of {len(patients)} patients: {len(ill)} positive with "
+        f"{ill.mean():.2f} images each, {len(patients) - len(ill)} negative with "
+        f"{patients.images[patients.kind == 'normal'].mean():.2f}"
+    )
 
 
-def auroc(model, features, labels, rows):
-    return roc_auc_score(labels[rows], model.decision_function(features[rows]))
+def leak(d, task, inputs, make, least: int = 3, seeds=SEEDS) -> dict[str, Figure]:
+    "AUROC as reported and on fresh patients, for a split by image and one by patient."
+    size, labels = np.bincount(d.patient)[d.patient], task.labels
+    rows = task.rows[size[task.rows] >= least]
+    found = {k: Figure(d) for k in ("image", "image true", "patient", "patient true")}
+    for seed in seeds:
+        known, fresh = by_patient(d, task, rows, 0.4, seed)
+        splits = {
+            "image": train_test_split(known, test_size=0.3, random_state=seed),
+            "patient": by_patient(d, task, known, 0.3, seed),
+        }
+        for kind, (train, test) in splits.items():
+            model = make().fit(inputs[train], labels[train])
+            for name, part in ((kind, test), (f"{kind} true", fresh)):
+                scores = model.decision_function(inputs[part])
+                found[name].add(part, rank(labels[part], scores))
+    return found
 
 
-def means(rows):
-    return pd.DataFrame(rows).mean()
+def image_level_leakage(d):
+    "Two questions, two kinds of input; children with three images or more."
+    ways = {
+        "thumbnails, support vector machine": (d.pixels, machine),
+        "features, logistic regression (C=0.001)": (d.x, logistic),
+        "features, logistic regression (C=1)": (d.x, lambda: logistic(1.0)),
+        "features, support vector machine": (d.x, machine),
+    }
+    tables = {}
+    for task, least in ((d.hard, 3), (d.easy, 3), (d.hard, 1), (d.easy, 1)):
+        for name, (inputs, make) in ways.items():
+            if least == 1 and "C=" in name:
+                continue
+            found = leak(d, task, inputs, make, least, SEEDS if least == 3 else range(5))
+            tables[task.name, least, name] = found
+            say(f"{task.name}, {least} or more images, {name}:")
+            for part, figure in found.items():
+                say(f"  {part}: {figure.long()}")
+            say(f"  image - true: {found['image'].minus(found['image true'])}")
+            say(f"  image - patient: {found['image'].minus(found['patient'])}")
+    m = tables[d.hard.name, 3, "thumbnails, support vector machine"]
+    e = tables[d.easy.name, 3, "thumbnails, support vector machine"]
+    truth = f"{m['patient true'].mean:.3f} on fresh patients (bacteria against virus)"
+    easy = f"normal or not: {e['image'].mean:.3f}, {e['patient'].mean:.3f}"
+    return f"AUROC {m['image']}", f"{m['patient']}", f"{truth}; {easy}"
 
 
-def some_patients(cohort, n, seed, one_each=False):
-    "Row numbers of the images of n random patients."
-    ids = np.random.default_rng(seed).permutation(cohort.patient_id.unique())[:n]
-    rows = np.flatnonzero(cohort.patient_id.isin(ids))
-    return pd.Series(rows).groupby(cohort.patient_id.to_numpy()[rows]).first().to_numpy() if one_each else rows
+def encoded(image: np.ndarray, table: list) -> int:
+    "Bytes of a grey image as JPEG with a given quantisation table."
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", qtables={0: table})
+    return buffer.getbuffer().nbytes
 
 
-def by_patient(cohort, rows, test, seed):
-    "Row numbers for training and test, by patient."
-    part = split_by_patient(cohort.iloc[rows].reset_index(drop=True), val=0, test=test, test_seed=seed).split.to_numpy()
-    return rows[part == "train"], rows[part == "test"]
+BOXES = {  # rows and columns, along the blocks of 16 pixels of the files
+    "trunk (160 x 160)": (32, 192, 32, 192),
+    "middle (128 x 128)": (48, 176, 48, 176),
+    "spine and mediastinum, hardly any lung (160 x 32)": (32, 192, 96, 128),
+}
 
 
-def image_level_leakage(c, y, pixels, **_):
-    out = []
-    for seed in SEEDS:
-        known, fresh = by_patient(c, np.arange(len(c)), 0.4, seed)
-        known = np.random.default_rng(seed).permutation(known)[:1500]
-        for kind, (train, test) in {"wrong": train_test_split(known, test_size=0.3, random_state=seed), "right": by_patient(c, known, 0.3, seed)}.items():
-            model = fitted(pixels, y, train, SVC(C=10))
-            out.append({kind: auroc(model, pixels, y, test), f"{kind} fresh": auroc(model, pixels, y, fresh)})
-    m = means(out)
-    return f"AUROC {m.wrong:.3f}", f"{m.right:.3f}", f"{m['wrong fresh']:.3f} and {m['right fresh']:.3f} on fresh patients"
+def file_size(d):
+    "Which part of an image makes its file small? Encoded again with the files' own table."
+    opened = [Image.open(path).quantization for path in d.cohort.path]
+    tables = {tuple(map(tuple, q.values())) for q in opened}
+    (table, _), y, every = next(iter(tables)), d.easy.labels, np.arange(len(d.cohort))
+    figure = lambda size: Figure(d).add(every, rank(y, -np.asarray(size, float)))
+    whole = np.array([encoded(image, table) for image in d.images])
+    say(f"{len(tables)} quantisation table(s); file: {figure(d.cohort.bytes)}")
+    say(f"r of file and encoded again: {np.corrcoef(whole, d.cohort.bytes)[0, 1]:.4f}")
+    say(f"encoded again, grey: {figure(whole)}")
+    ill = d.hard.rows
+    bacteria = Figure(d).add(ill, rank(d.hard.labels[ill], -d.cohort.bytes.to_numpy()[ill]))
+    say(f"bacteria against virus: {bacteria}")
+    lines = []
+    for name, (top, bottom, left, right) in BOXES.items():
+        painted = d.images.copy()
+        painted[:, top:bottom, left:right] = 128
+        inside = np.array([encoded(i[top:bottom, left:right], table) for i in d.images])
+        outside = np.array([encoded(i, table) for i in painted])
+        fit = np.corrcoef(inside + outside, whole)[0, 1]
+        say(f"{name}: {figure(inside)}, without it {figure(outside)}, r of the sum {fit:.5f}")
+        lines.append(f"{name} {figure(inside).mean:.3f}, without it {figure(outside).mean:.3f}")
+    return f"{len(tables)} quantisation table; bytes alone, AUROC: " + "; ".join(lines)
 
 
-def duplicate_pictures(c, **_):
-    copies = c[c.duplicated("picture", keep=False)]
+def size_alone(d):
+    "The row of the table: the size of the file is no leak here, but tells the label."
+    size = Figure(d).add(d.easy.rows, rank(d.easy.labels, -d.cohort.bytes.to_numpy()))
+    return f"file size alone: AUROC {size}", "-", "it follows from the pixels: one table for all"
+
+
+def duplicates(d):
+    "Are there copies under two patients?"
+    c = d.cohort
+    copies = c[c.duplicated("image_hash", keep=False)]
     shared = leakage_report(split_by_patient(c.drop(columns="group_id")))
-    both = shared.query("shared == 'identical pictures'")["count"].sum()
-    strangers = copies.groupby("picture").patient_id.nunique().gt(1).sum()
-    truth = f"{copies.picture.nunique()} pictures are there more than once, {strangers} of them under two patients"
-    return f"{both} pictures on both sides when split by patient_id", "0 when split by group_id", truth
+    both = shared.query("shared == 'identical images'")["count"].sum()
+    strangers = copies.groupby("image_hash").patient_id.nunique().gt(1).sum()
+    truth = f"{copies.image_hash.nunique()} images are there more than once"
+    truth += f", {strangers} of them under two patients"
+    return f"{both} images on both sides when split by patient_id", "0 by group_id", truth
 
 
-def oversampling(c, y, pixels, **_):
-    out = []
-    for seed in SEEDS:
-        rows = some_patients(c, 2000, seed, one_each=True)
-        rows = np.concatenate([rows[y[rows] == 0][:150], rows[y[rows] == 1][:30]])
-        repeat = lambda r: np.concatenate([r, np.tile(r[y[r] == 1], 3)])
-        for kind in ("wrong", "right"):
-            source = repeat(rows) if kind == "wrong" else rows
-            train, test = train_test_split(source, test_size=0.4, stratify=y[source], random_state=seed)
-            out.append({kind: auroc(fitted(pixels, y, train if kind == "wrong" else repeat(train), SVC(C=10)), pixels, y, test)})
-    m = means(out)
-    return f"AUROC {m.wrong:.3f}", f"{m.right:.3f}", "the same images and model"
+def oversampling(d):
+    "150 normal and 30 positive children, or 150 and 30 with virus and bacteria; copies of the few."
+    texts = {}
+    for task in (d.easy, d.hard):
+        y, found = task.labels, {"wrong": Figure(d), "right": Figure(d)}
+        for seed in SEEDS:
+            rows = some_patients(d, task, 2400, seed, one_each=True)
+            rows = np.random.default_rng(seed).permutation(rows)
+            rows = np.concatenate([rows[y[rows] == 0][:150], rows[y[rows] == 1][:30]])
+            for kind, figure in found.items():
+                source = repeated(rows, y) if kind == "wrong" else rows
+                options = dict(test_size=0.4, stratify=y[source], random_state=seed)
+                train, test = train_test_split(source, **options)
+                model = machine().fit(*pair(d, y, train if kind == "wrong" else repeated(train, y)))
+                figure.add(test, rank(y[test], model.decision_function(d.pixels[test])))
+        say(f"{task.name}: wrong {found['wrong'].long()}, right {found['right'].long()}")
+        say(f"  {found['wrong'].minus(found['right'])}")
+        texts[task.name] = found
+    e, h = texts[d.easy.name], texts[d.hard.name]
+    truth = f"the same images and model; bacteria against virus {h['wrong']} and {h['right']}"
+    return f"AUROC {e['wrong']}", f"{e['right']}", truth
 
 
-def preprocessing(c, pixels, **_):
-    out = []
-    for seed in SEEDS:
-        rows = some_patients(c, 80, seed, one_each=True)
-        labels, x = np.random.default_rng(seed).permutation(np.arange(80) % 2), pixels[rows]
-        inside = make_pipeline(SelectKBest(f_classif, k=20), StandardScaler(), LogisticRegression(C=0.1))
-        score = lambda model, data: cross_val_score(model, data, labels, cv=4, scoring="roc_auc").mean()  # noqa: B023
-        out.append({"wrong": score(inside[1:], SelectKBest(f_classif, k=20).fit_transform(x, labels)), "right": score(inside, x)})
-    m = means(out)
-    return f"AUROC {m.wrong:.2f}", f"{m.right:.2f}", "0.50: coin tosses"
+def repeated(rows, y):
+    "The positive rows three times more."
+    return np.concatenate([rows, np.tile(rows[y[rows] == 1], 3)])
 
 
-def metadata(c, y, **_):
-    a = auroc_delong(y, -c.bytes, c.patient_id)
-    return f"file size alone: AUROC {a['auroc']:.2f} ({a['low']:.2f} to {a['high']:.2f})", "-", "no other hospital at hand"
+def pair(d, y, rows):
+    return d.pixels[rows], y[rows]
 
 
-def temporal(c, **_):
-    patients = c.groupby("patient_id").agg(label=("label", "max"), images=("path", "size"))
-    return f"number of images alone: AUROC {roc_auc_score(patients.label, patients.images):.2f}", "-", "at the first visit everybody has one image: 0.50"
+def preprocessing(d):
+    "80 children with coin tosses for labels; 20 of 576 pixels are chosen outside or inside."
+    wrong, right = [], []
+    inside = make_pipeline(
+        SelectKBest(f_classif, k=20), StandardScaler(), LogisticRegression(C=0.1)
+    )
+    score = lambda model, x, y: cross_val_score(model, x, y, cv=4, scoring="roc_auc").mean()
+    for seed in range(20):
+        x = d.pixels[some_patients(d, d.easy, 80, seed, one_each=True)]
+        labels = np.random.default_rng(seed).permutation(np.arange(80) % 2)
+        chosen = SelectKBest(f_classif, k=20).fit_transform(x, labels)
+        wrong.append(score(inside[1:], chosen, labels))
+        right.append(score(inside, x, labels))
+    say(f"wrong {spread(wrong)}, right {spread(right)}")
+    return f"AUROC {np.mean(wrong):.2f}", f"{np.mean(right):.2f}", "0.50: coin tosses (20 draws)"
 
 
-def flipping(c, y, x, mirrored, **_):
-    out = []
-    for seed in SEEDS:
-        train, test = by_patient(c, np.arange(len(c)), 0.3, seed)
-        both = make_pipeline(StandardScaler(), QUICK).fit(np.vstack([x[train], mirrored[train]]), np.tile(y[train], 2))
-        out.append({"wrong": auroc(both, x, y, test), "right": auroc(fitted(x, y, train), x, y, test)})
-    m = means(out)
-    return f"AUROC of pneumonia {m.wrong:.3f} with flips", f"{m.right:.3f} without", "this question has no side; the harm is to questions that have"
+def spread(values) -> str:
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{np.mean(values):.3f} (SD {np.std(values, ddof=1):.3f}, standard error {error:.3f})"
 
 
-def frozen_batchnorm(c, prepare, **_):
-    images = next(iter(DataLoader(ChestXrayDataset(c.sample(64, random_state=0), prepare), 64)))[0]
-    moved = {}
-    for kind in ("wrong", "right"):
-        network = MedicalImageClassifier(size=128).freeze() if kind == "right" else MedicalImageClassifier(size=128).unfreeze(statistics=True)
-        with torch.inference_mode():
-            before = network.eval().backbone(images[:8])
-            network.train()
-            for k in range(8, 64, 8):
-                network.backbone(images[k : k + 8])
-            moved[kind] = ((network.eval().backbone(images[:8]) - before).norm() / before.norm()).item()
-    return f"features move by {moved['wrong']:.0%}", f"by {moved['right']:.0%}", "a frozen backbone does not move"
+def temporal(d):
+    "How far does the number of images, which nobody knows at the first visit, tell the label?"
+    first = np.unique(d.patient, return_index=True)[1]
+    images = np.bincount(d.patient)
+    found = Figure(d).add(first, rank(d.easy.labels[first], images))
+    ill = first[d.easy.labels[first] == 1]
+    kind = Figure(d).add(ill, rank(d.hard.labels[ill], images[d.patient[ill]]))
+    say(f"number of images: pneumonia {found}, bacteria against virus {kind}")
+    truth = "at the first visit everybody has one image: 0.50"
+    return f"number of images alone: AUROC {found}", "-", truth
 
 
-def augmented_evaluation(c, y, x, backbone, config, **_):
-    train, test = by_patient(c, np.arange(len(c)), 0.3, 0)
-    test, model = test[:400], fitted(x, y, train)
-    strong = training_transform(128, config["mean"], config["std"], strength=2.0)
-    scores = []
-    for seed in SEEDS:
-        torch.manual_seed(seed)
-        scores.append(roc_auc_score(y[test], model.decision_function(extract_features(backbone, loader(c.iloc[test], strong))[0].numpy())))
-    return f"AUROC {min(scores):.3f} to {max(scores):.3f}", f"{auroc(model, x, y, test):.3f}", "one model, the same patients"
+def flipping(d):
+    "With and without flips in training; and can the side be seen at all?"
+    lines = []
+    for task in (d.easy, d.hard):
+        y, both, plain = task.labels, Figure(d), Figure(d)
+        for seed in range(5):
+            train, test = by_patient(d, task, task.rows, 0.3, seed)
+            flipped = np.vstack([d.x[train], d.mirrored[train]])
+            model = logistic().fit(flipped, np.tile(y[train], 2))
+            both.add(test, rank(y[test], model.decision_function(d.x[test])))
+            model = logistic().fit(d.x[train], y[train])
+            plain.add(test, rank(y[test], model.decision_function(d.x[test])))
+        say(f"{task.name}: flips {both.long()}, none {plain.long()}, {both.minus(plain)}")
+        lines.append((both, plain))
+    thumbnails = d.pixels.reshape(-1, 24, 24)[..., ::-1].reshape(d.pixels.shape)
+    side = mirrored_or_not(d, d.pixels, thumbnails)
+    say(f"mirrored or not, features: {mirrored_or_not(d, d.x, d.mirrored).long()}")
+    say(f"mirrored or not, thumbnails: {side.long()}")
+    (b, p), (bh, ph) = lines
+    truth = f"bacteria against virus {bh.mean:.3f} and {ph.mean:.3f}; "
+    truth += f"mirrored or not, from thumbnails, {side}"
+    return f"AUROC of pneumonia {b} with flips", f"{p} without", truth
 
 
-def channel_mismatch(c, y, x, prepare, **_):
-    class First(nn.Module):
-        def __init__(self, network):
-            super().__init__()
-            self.network = network
-
-        def forward(self, images):
-            return self.network(images[:, :1])
-
-    out = []
-    for seed in SEEDS:
-        rows = some_patients(c, 400, seed, one_each=True)
-        torch.manual_seed(seed)
-        network, _ = make_backbone()
-        network.conv_stem = nn.Conv2d(1, 32, 3, stride=2, padding=1, bias=False)
-        other = extract_features(First(network), loader(c.iloc[rows], prepare))[0].numpy()
-        small, labels = c.iloc[rows].reset_index(drop=True), y[rows]
-        train, test = by_patient(small, np.arange(len(rows)), 0.4, seed)
-        out.append({"wrong": auroc(fitted(other, labels, train), other, labels, test), "right": auroc(fitted(x[rows], labels, train), x[rows], labels, test)})
-    m = means(out)
-    return f"AUROC {m.wrong:.3f}", f"{m.right:.3f}", "only the first layer differs"
+def mirrored_or_not(d, x, mirrored) -> Figure:
+    "Can an image be told from its mirror image? On other patients."
+    side = Figure(d)
+    for seed in range(5):
+        rows = some_patients(d, d.easy, 1000, seed, one_each=True)
+        train, test = by_patient(d, d.easy, rows, 0.5, seed)
+        both = lambda part: np.vstack([x[part], mirrored[part]])
+        answer = lambda part: np.repeat([0, 1], len(part))
+        model = logistic().fit(both(train), answer(train))
+        scores = model.decision_function(both(test))
+        side.add(np.tile(test, 2), rank(answer(test), scores))
+    return side
 
 
-def predictions(c, y, x, seed, patients=None):
-    "Scores (0 to 1) on test patients, and their row numbers."
-    train, test = by_patient(c, np.arange(len(c)) if patients is None else some_patients(c, patients, seed), 0.4, seed)
-    return fitted(x, y, train).predict_proba(x[test])[:, 1], test
+def moved_network(d, train, rows):
+    "Let the statistics follow the training images. Features on the way, and of all afterwards."
+    model = unfreeze(MedicalImageClassifier(size=224), update_bn_stats=True)
+    network = model.backbone.train()
+    on_the_way = features(network, d.images[train])
+    return np.vstack([on_the_way, features(network.eval(), d.images[rows])])
 
 
-def uncertainty(c, y, pixels, **_):
-    score, test = predictions(c, y, pixels, 0)
-    width = lambda ids: np.diff([auroc_delong(y[test], score, ids)[k] for k in ("low", "high")])[0]
-    return f"width of the interval {width(None):.4f} by image", f"{width(c.patient_id.to_numpy()[test]):.4f} by patient", "patients are the unit"
+def frozen_batchnorm(d):
+    "The head and the statistics it was trained with: before, on the way, after."
+    kinds = ("before, before", "before, after", "after, after", "on the way, after")
+    found = {(task.name, k): Figure(d) for task in (d.easy, d.hard) for k in kinds}
+    moves = []
+    for seed in range(5):
+        rows = np.sort(some_patients(d, d.easy, 1000, seed, one_each=True))
+        train, test = by_patient(d, d.easy, rows, 0.5, seed)
+        make = lambda t=train, r=rows: moved_network(d, t, r)
+        made = d.array(f"moved-{seed}", make)
+        after = dict(zip(rows, made[len(train) :], strict=True))
+        at = lambda part, a=after: np.stack([a[k] for k in part])
+        moves.append(np.linalg.norm(at(test) - d.x[test]) / np.linalg.norm(d.x[test]))
+        for task in (d.easy, d.hard):
+            use = np.isin(train, task.rows)
+            fit, held = train[use], test[np.isin(test, task.rows)]
+            known = {"before": d.x[fit], "after": at(fit), "on the way": made[: len(train)][use]}
+            asked = {"before": d.x[held], "after": at(held)}
+            for kind in kinds:
+                trained, used = kind.split(", ")
+                model = logistic().fit(known[trained], task.labels[fit])
+                score = model.decision_function(asked[used])
+                found[task.name, kind].add(held, rank(task.labels[held], score))
+    return batchnorm_text(found, moves, (d.easy.name, d.hard.name))
+
+
+def batchnorm_text(found, moves, names):
+    say(f"features move by {spread(moves)}")
+    for (task, kind), figure in found.items():
+        difference = figure.minus(found[task, "before, before"])
+        say(f"{task}: head trained, used = {kind}: {figure.long()}; to frozen {difference}")
+    easy, hard = ({k: f for (t, k), f in found.items() if t == n} for n in names)
+    wrong = f"AUROC {hard['before, after']}: head trained before, used after"
+    right = f"{hard['before, before']} frozen"
+    truth = f"features move by {np.mean(moves):.0%}; trained and used after {hard['after, after']}"
+    truth += f"; normal or not: {easy['before, after'].mean:.3f}, "
+    truth += f"{easy['before, before'].mean:.3f}, {easy['after, after'].mean:.3f}"
+    return wrong, right, truth
+
+
+class First(nn.Module):
+    "Hands on the first channel only, to a network that wants one."
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return self.network(images[:, :1])
+
+
+def other_stem(d, rows, seed):
+    "Features of a network whose first layer is new and random, with one channel."
+    torch.manual_seed(seed)
+    network, _ = make_backbone()
+    network.conv_stem = nn.Conv2d(1, 32, 3, stride=2, padding=1, bias=False)
+    return features(First(network).eval(), d.images[rows])
+
+
+def channel_mismatch(d):
+    "A new first layer against repeated channels; thumbnails on the same patients beside it."
+    kinds = ("new first layer", "three channels", "thumbnails")
+    found = {(task.name, k): Figure(d) for task in (d.easy, d.hard) for k in kinds}
+    for seed in range(5):
+        rows = np.sort(some_patients(d, d.easy, 800, seed, one_each=True))
+        make = lambda r=rows, s=seed: other_stem(d, r, s)
+        new = dict(zip(rows, d.array(f"stem-{seed}", make), strict=True))
+        for task in (d.easy, d.hard):
+            use = rows[np.isin(rows, task.rows)]
+            train, test = by_patient(d, task, use, 0.4, seed)
+            for kind in kinds:
+                if kind == "new first layer":
+                    x, z = (np.stack([new[k] for k in part]) for part in (train, test))
+                else:
+                    source = d.x if kind == "three channels" else d.pixels
+                    x, z = source[train], source[test]
+                score = logistic().fit(x, task.labels[train]).decision_function(z)
+                found[task.name, kind].add(test, rank(task.labels[test], score))
+    for (task, kind), figure in found.items():
+        difference = figure.minus(found[task, "three channels"])
+        say(f"{task}, {kind}: {figure.long()}; to three channels {difference}")
+    h, e = d.hard.name, d.easy.name
+    truth = f"bacteria against virus {found[h, kinds[0]].mean:.3f}, {found[h, kinds[1]].mean:.3f}; "
+    truth += f"thumbnails {found[e, kinds[2]].mean:.3f}, {found[h, kinds[2]].mean:.3f}"
+    return f"AUROC {found[e, kinds[0]]}", f"{found[e, kinds[1]]}", truth
+
+
+def augmented_evaluation(d):
+    "One model, judged on images as they are, on one random view of each, on the mean of eight."
+    rows = np.sort(some_patients(d, d.easy, 400, 0, one_each=True))
+    rest, texts, views = others(d, d.easy, rows), {}, {}
+    for strength in (1.0, 2.0):
+        torch.manual_seed(0)
+        make = lambda s=strength: np.stack(
+            [features(backbone(), d.images[rows], s) for _ in range(8)]
+        )
+        views[strength] = d.array(f"views-{strength}", make)
+    for task in (d.easy, d.hard):
+        use = np.isin(rows, task.rows)
+        for strength, x in views.items():
+            texts[task.name, strength] = judged(d, task, rest, rows[use], x[:, use])
+            say(f"{task.name}, strength {strength}:")
+            for name, text in texts[task.name, strength].items():
+                say(f"  {name}: {text}")
+    h, e = texts[d.hard.name, 2.0], texts[d.easy.name, 2.0]
+    truth = f"one model, the same patients; mean of eight views {h['mean of 8']}; "
+    truth += f"normal or not: {e['one view']}, {e['as it is'].mean:.3f}, {e['mean of 8'].mean:.3f}"
+    return f"AUROC {h['one view']}", f"{h['as it is']}", truth
+
+
+def judged(d, task, rest, rows, views) -> dict:
+    "Five models of other patients; what each way of testing says."
+    found = {k: Figure(d) for k in ("as it is", "mean of 8", "one", "mean of 8 and as it is")}
+    single, y = [], task.labels
+    for seed in range(5):
+        train, _ = by_patient(d, task, rest[np.isin(rest, task.rows)], 0.4, seed)
+        model = logistic().fit(d.x[train], y[train])
+        plain = model.decision_function(d.x[rows])
+        each = np.stack([model.decision_function(view) for view in views])
+        single.append([auroc(y[rows], scores) for scores in each])
+        found["as it is"].add(rows, rank(y[rows], plain))
+        found["mean of 8"].add(rows, rank(y[rows], each.mean(0)))
+        found["mean of 8 and as it is"].add(rows, rank(y[rows], (each.sum(0) + plain) / 9))
+        found["one"].add(rows, rank(y[rows], each[seed]))
+    single = np.array(single)
+    low, high = single.min(1).mean(), single.max(1).mean()
+    noise = single.std(1, ddof=1).mean()
+    extra = {
+        "one view": f"{low:.3f} to {high:.3f}",
+        "one view, mean and SD within a model": f"{single.mean():.3f}, {noise:.4f}",
+        "one - as it is": found["one"].minus(found["as it is"]),
+        "mean of 8 - as it is": found["mean of 8"].minus(found["as it is"]),
+    }
+    return found | extra
+
+
+def predictions(d, task, x, seed, patients=None):
+    "Probabilities for test patients, and their row numbers."
+    rows = task.rows if patients is None else some_patients(d, task, patients, seed)
+    train, test = by_patient(d, task, rows, 0.4, seed)
+    return logistic().fit(x[train], task.labels[train]).predict_proba(x[test])[:, 1], test
+
+
+def uncertainty(d):
+    "Width of the interval when images, or patients, are drawn with replacement."
+    lines = {}
+    for task in (d.easy, d.hard):
+        size = np.bincount(d.patient)[d.patient]
+        for least in (1, 3):
+            widths = []
+            for seed in SEEDS:
+                scores, test = predictions(d, task, d.pixels, seed)
+                keep = size[test] >= least
+                scores, test = scores[keep], test[keep]
+                y, n = task.labels[test], len(test)
+                drawn = np.random.default_rng(seed).multinomial(n, np.ones(n) / n, 1000)
+                ways = (drawn.astype(np.float32), d.weights[:, d.patient[test]])
+                ends = [np.nanquantile(aurocs(y, scores, w), [0.025, 0.975]) for w in ways]
+                widths.append([high - low for low, high in ends])
+            lines[task.name, least] = np.mean(widths, 0)
+            ratio = np.array(widths)[:, 1] / np.array(widths)[:, 0]
+            say(f"{task.name}, {least} or more images: {np.mean(widths, 0)}, ratio {spread(ratio)}")
+    (a, b), (h, g) = lines[d.easy.name, 1], lines[d.hard.name, 3]
+    truth = f"patients are the unit; bacteria against virus, 3 images or more: {h:.3f} and {g:.3f}"
+    return f"width of the interval {a:.4f} by image", f"{b:.4f} by patient", truth
 
 
 def youden(rates):
     return rates["sensitivity"] + rates["specificity"] - 1
 
 
-def threshold_on_test(c, y, pixels, **_):
-    out = []
-    for seed in SEEDS:
-        score, test = predictions(c, y, pixels, seed, 800)
-        rng = np.random.default_rng(seed)
-        for _repeat in range(20):
-            order = rng.permutation(len(test))
-            val, small, rest = order[:40], order[40:80], order[80:]
-            row = {}
-            for kind, chosen in (("wrong", small), ("right", val)):
-                t = choose_threshold(y[test[chosen]], score[chosen])
-                row[kind] = youden(threshold_metrics(y[test[small]], score[small], t))
-                row[f"{kind} true"] = youden(threshold_metrics(y[test[rest]], score[rest], t))
-            out.append(row)
-    m = means(out)
-    return f"Youden's index {m.wrong:.2f}", f"{m.right:.2f}", f"{m['wrong true']:.2f} and {m['right true']:.2f} on further patients"
+def threshold_on_test(d):
+    "40 images for the threshold, 40 for the report, all the others for the truth."
+    lines = {}
+    for task in (d.easy, d.hard):
+        table = [threshold_draws(d, task, seed) for seed in SEEDS]
+        lines[task.name] = m = pd.DataFrame(table)
+        for kind in m:
+            say(f"{task.name}, {kind}: {spread(m[kind])}")
+    e, h = (lines[task.name].mean() for task in (d.easy, d.hard))
+    truth = f"{e['wrong true']:.2f} and {e['right true']:.2f} on further patients; "
+    truth += f"bacteria against virus: {h.wrong:.2f}, {h.right:.2f}, true {h['wrong true']:.2f}"
+    return f"Youden's index {e.wrong:.2f}", f"{e.right:.2f}", truth
 
 
-def peeking(c, y, pixels, **_):
-    out = []
+def threshold_draws(d, task, seed) -> pd.Series:
+    score, test = predictions(d, task, d.pixels, seed, 800)
+    rng, y, out = np.random.default_rng(seed), task.labels[test], []
+    for _repeat in range(20):
+        order = rng.permutation(len(test))
+        val, small, rest = order[:40], order[40:80], order[80:]
+        row = {}
+        for kind, chosen in (("wrong", small), ("right", val)):
+            t = choose_threshold(y[chosen], score[chosen])
+            row[kind] = youden(threshold_metrics(y[small], score[small], t))
+            row[f"{kind} true"] = youden(threshold_metrics(y[rest], score[rest], t))
+        out.append(row)
+    return pd.DataFrame(out).mean()
+
+
+def peeking(d):
+    "The best of twenty models of eight pixels, chosen on the test part or on validation."
+    out, y = [], d.easy.labels
     for seed in SEEDS:
-        train, test = by_patient(c, some_patients(c, 1000, seed), 0.6, seed)
+        train, test = by_patient(d, d.easy, some_patients(d, d.easy, 1000, seed), 0.6, seed)
         order = np.random.default_rng(seed).permutation(len(test))
-        val, small, rest = order[:80], order[80:160], order[160:]
-        table = []
+        parts, table = (order[:80], order[80:160], order[160:]), []
         for k in range(20):
-            few = np.random.default_rng([seed, k]).choice(pixels.shape[1], 8, replace=False)
-            score = fitted(pixels[:, few], y, train).decision_function(pixels[test][:, few])
-            table.append([roc_auc_score(y[test[part]], score[part]) for part in (val, small, rest)])
-        a = np.array(table)
-        wrong, right = a[:, 1].argmax(), a[:, 0].argmax()
-        out.append({"wrong": a[wrong, 1], "wrong true": a[wrong, 2], "right": a[right, 1], "right true": a[right, 2]})
-    m = means(out)
-    return f"AUROC {m.wrong:.3f}", f"{m.right:.3f}", f"{m['wrong true']:.3f} and {m['right true']:.3f} on further patients"
+            rng = np.random.default_rng([seed, k])
+            few = rng.choice(d.pixels.shape[1], 8, replace=False)
+            model = logistic().fit(d.pixels[train][:, few], y[train])
+            score = model.decision_function(d.pixels[test][:, few])
+            table.append([auroc(y[test[part]], score[part]) for part in parts])
+        val, small, rest = np.array(table).T
+        w, r = small.argmax(), val.argmax()
+        row = {"wrong": small[w], "wrong true": rest[w], "right": small[r], "right true": rest[r]}
+        out.append(row)
+    m = pd.DataFrame(out)
+    for kind in m:
+        say(f"{kind}: {spread(m[kind])}")
+    m = m.mean()
+    truth = f"{m['wrong true']:.3f} and {m['right true']:.3f} on further patients"
+    return f"AUROC {m.wrong:.3f}", f"{m.right:.3f}", truth
 
 
-def prevalence(c, y, pixels, **_):
-    out = []
+def prevalence(d):
+    "Predictive value here (74 % of the images are positive), and where 5 % are."
+    y, out = d.easy.labels, {"wrong": Figure(d), "true": Figure(d)}
+    said = []
     for seed in SEEDS:
-        score, test = predictions(c, y, pixels, seed)
+        score, test = predictions(d, d.easy, d.pixels, seed)
         rates = threshold_metrics(y[test], score, 0.5)
+        said.append(predictive_values(rates["sensitivity"], rates["specificity"], 0.05)["ppv"])
         ill, well = test[y[test] == 1], test[y[test] == 0]
-        few = np.concatenate([well, np.random.default_rng(seed).choice(ill, len(well) // 19, replace=False)])
-        there = threshold_metrics(y[few], score[np.searchsorted(test, few)], 0.5)["ppv"]
-        out.append({"wrong": rates["ppv"], "right": predictive_values(rates["sensitivity"], rates["specificity"], 0.05)["ppv"], "true": there})
-    m = means(out)
-    return f"PPV {m.wrong:.2f}", f"{m.right:.2f}", f"{m.true:.2f} where 5 % are ill"
+        chosen = np.random.default_rng(seed).choice(ill, len(well) // 19, replace=False)
+        few = np.concatenate([well, chosen])
+        for kind, rows in (("wrong", test), ("true", few)):
+            called = score[np.searchsorted(test, rows)] >= 0.5
+            out[kind].add(rows, share(y[rows] == 1, called))
+    say(f"wrong {out['wrong'].long()}, right {spread(said)}, true {out['true'].long()}")
+    return (
+        f"PPV {out['wrong']}",
+        f"{np.mean(said):.2f}",
+        f"{out['true']} where 5 % are positive",
+    )
 
 
-def rare_rows(c, y, seed):
-    "All healthy patients and as many ill ones as make 6 %, one image each."
-    rows = some_patients(c, 10**6, seed, one_each=True)
+def rare_rows(d, seed):
+    "All normal children and as many positive ones as make 6 %, one image each."
+    y, rows = d.easy.labels, some_patients(d, d.easy, 10**6, seed, one_each=True)
     ill, well = rows[y[rows] == 1], rows[y[rows] == 0]
-    return np.concatenate([well, np.random.default_rng(seed).choice(ill, round(len(well) * 0.06 / 0.94), replace=False)])
+    count = round(len(well) * 0.06 / 0.94)
+    return np.concatenate([well, np.random.default_rng(seed).choice(ill, count, replace=False)])
 
 
-def accuracy_only(c, y, pixels, **_):
-    out = []
+def accuracy_only(d):
+    "6 % positive: accuracy of a timid model, its sensitivity, its AUROC."
+    y = d.easy.labels
+    found = {k: Figure(d) for k in ("accuracy", "sensitivity", "auroc")}
     for seed in SEEDS:
-        train, test = by_patient(c, rare_rows(c, y, seed), 0.5, seed)
-        model = fitted(pixels, y, train, LogisticRegression(C=1e-5, max_iter=2000))
-        rates = threshold_metrics(y[test], model.predict_proba(pixels[test])[:, 1], 0.5)
-        out.append({"wrong": rates["accuracy"], "right": rates["sensitivity"], "auroc": auroc(model, pixels, y, test)})
-    m = means(out)
-    return f"accuracy {m.wrong:.2f}", f"sensitivity {m.right:.2f} (AUROC {m.auroc:.2f})", "always saying normal has accuracy 0.94"
+        train, test = by_patient(d, d.easy, rare_rows(d, seed), 0.5, seed)
+        model = logistic(1e-5).fit(d.pixels[train], y[train])
+        score = model.predict_proba(d.pixels[test])[:, 1]
+        right = (score >= 0.5) == y[test]
+        found["accuracy"].add(test, share(right, np.ones(len(test))))
+        found["sensitivity"].add(test, share(right, y[test] == 1))
+        found["auroc"].add(test, rank(y[test], score))
+    for name, figure in found.items():
+        say(f"{name}: {figure.long()}")
+    return (
+        f"accuracy {found['accuracy'].mean:.2f}",
+        f"sensitivity {found['sensitivity'].mean:.2f} (AUROC {found['auroc']})",
+        "always saying normal has accuracy 0.94",
+    )
 
 
-def double_balancing(c, y, x, **_):
-    out = []
+def double_balancing(d):
+    "Balanced draws with and without a weight for the rare class on top."
+    y, found = d.easy.labels, {"wrong": Figure(d), "right": Figure(d)}
     for seed in SEEDS:
-        train, test = by_patient(c, rare_rows(c, y, seed), 0.5, seed)
-        scale = StandardScaler().fit(x[train])
-        inputs, labels = torch.tensor(scale.transform(x[train])[:, :64], dtype=torch.float32), torch.tensor(y[train])
-        weight = float((labels == 0).sum() / (labels == 1).sum())
+        train, test = by_patient(d, d.easy, rare_rows(d, seed), 0.5, seed)
+        chance = 1 / np.bincount(y[train])[y[train]] / 2
+        drawn = np.random.default_rng(seed).choice(train, len(train), p=chance)
+        weight = (y[train] == 0).sum() / (y[train] == 1).sum()
         for kind, w in (("wrong", weight), ("right", 1.0)):
-            head = train_head(inputs, labels, w, balanced_sampler(labels, torch.Generator().manual_seed(seed)), seed=seed)
-            said = head(torch.tensor(scale.transform(x[test])[:, :64], dtype=torch.float32))[:, 0].detach().sigmoid().numpy()
-            out.append({kind: (said[y[test] == 0] >= 0.5).mean()})
-    m = means(out)
-    return f"{m.wrong:.0%} false alarms", f"{m.right:.0%}", "6 % of the patients are ill"
+            model = make_pipeline(
+                StandardScaler(), LogisticRegression(C=1e-3, class_weight={0: 1, 1: w})
+            )
+            score = model.fit(d.x[drawn], y[drawn]).predict_proba(d.x[test])[:, 1]
+            found[kind].add(test, share(score >= 0.5, y[test] == 0))
+    say(f"wrong {found['wrong'].long()}, right {found['right'].long()}")
+    say(f"{found['wrong'].minus(found['right'])}")
+    return f"{found['wrong'].mean:.0%} false alarms", f"{found['right'].mean:.0%}", "6 % positive"
 
 
-def best_fold(c, y, pixels, **_):
-    out = []
+def best_fold(d):
+    "Ten folds by patient of 300 children: the best, the mean, and all other children."
+    y, out, true = d.easy.labels, [], Figure(d)
     for seed in SEEDS:
-        rows = some_patients(c, 300, seed)
-        table = c.iloc[rows].reset_index(drop=True)
-        folds = cross_validate(pixels[rows], table, make_pipeline(StandardScaler(), QUICK), folds=10, seed=seed)
-        train = fitted(pixels, y, rows)
-        rest = np.setdiff1d(np.arange(len(c)), np.flatnonzero(c.patient_id.isin(table.patient_id)))
-        out.append({"wrong": folds.auroc.max(), "right": folds.auroc.mean(), "true": auroc(train, pixels, y, rest)})
-    m = means(out)
-    return f"AUROC {m.wrong:.3f}", f"{m.right:.3f}", f"{m.true:.3f} on all other patients"
+        rows = some_patients(d, d.easy, 300, seed)
+        folds = StratifiedGroupKFold(10, shuffle=True, random_state=seed)
+        scores = []
+        for train, test in folds.split(rows, y[rows], d.patient[rows]):
+            model = logistic().fit(d.pixels[rows[train]], y[rows[train]])
+            said = model.decision_function(d.pixels[rows[test]])
+            scores.append(auroc(y[rows[test]], said))
+        rest = others(d, d.easy, rows)
+        model = logistic().fit(d.pixels[rows], y[rows])
+        true.add(rest, rank(y[rest], model.decision_function(d.pixels[rest])))
+        out.append({"wrong": max(scores), "right": np.mean(scores)})
+    m = pd.DataFrame(out)
+    say(f"best {spread(m.wrong)}, mean {spread(m.right)}, true {true.long()}")
+    return (
+        f"AUROC {m.wrong.mean():.3f}",
+        f"{m.right.mean():.3f}",
+        f"{true} on all other patients",
+    )
 
 
-def tuning(c, x, **_):
+def tuning(d):
+    "60 children with coin tosses; the best of 25 sets of ten features, with and without nesting."
     out = []
-    for seed in SEEDS:
-        rows = some_patients(c, 60, seed, one_each=True)
-        table = c.iloc[rows].reset_index(drop=True).assign(label=np.random.default_rng(seed).permutation(np.arange(60) % 2))
-        table["group_id"] = table.patient_id
-        choices = [np.random.default_rng(k).choice(x.shape[1], 10, replace=False) for k in range(25)]
+    for seed in range(20):
+        x = d.x[some_patients(d, d.easy, 60, seed, one_each=True)]
+        y = np.random.default_rng(seed).permutation(np.arange(60) % 2)
+        sets = [np.random.default_rng(k).choice(x.shape[1], 10, replace=False) for k in range(25)]
+        folds = StratifiedKFold(3, shuffle=True, random_state=seed)
 
-        def score(chosen, keep, table=table, rows=rows):
-            part, data = table[keep].reset_index(drop=True), x[rows][keep][:, chosen]
-            return np.mean([run_fold(data, part, LinearDiscriminantAnalysis(), patient_folds(part, 3) == k, None, 0)["auroc"] for k in range(3)])
+        def score(chosen, rows, x=x, y=y, folds=folds):
+            part = x[rows][:, chosen]
+            model = LinearDiscriminantAnalysis()
+            return cross_val_score(model, part, y[rows], cv=folds, scoring="roc_auc").mean()
 
-        everything = np.ones(60, bool)
         nested = []
-        for k in range(3):
-            test = patient_folds(table, 3) == k
-            best = choices[int(np.argmax([score(chosen, ~test) for chosen in choices]))]
-            nested.append(run_fold(x[rows][:, best], table, LinearDiscriminantAnalysis(), test, None, 0)["auroc"])
-        out.append({"wrong": max(score(chosen, everything) for chosen in choices), "right": np.mean(nested)})
-    m = means(out)
-    return f"AUROC {m.wrong:.2f}", f"{m.right:.2f}", "0.50: coin tosses"
+        for train, test in folds.split(x, y):
+            best = sets[int(np.argmax([score(chosen, train) for chosen in sets]))]
+            model = LinearDiscriminantAnalysis().fit(x[train][:, best], y[train])
+            nested.append(auroc(y[test], model.decision_function(x[test][:, best])))
+        wrong = max(score(chosen, np.arange(60)) for chosen in sets)
+        out.append({"wrong": wrong, "right": np.mean(nested)})
+    m = pd.DataFrame(out)
+    say(f"wrong {spread(m.wrong)}, right {spread(m.right)}")
+    return f"AUROC {m.wrong.mean():.2f}", f"{m.right.mean():.2f}", "0.50: coin tosses (20 draws)"
 
 
-def label_noise(c, y, pixels, **_):
-    out = []
-    for seed in SEEDS:
-        rng = np.random.default_rng(seed)
-        flip = c.patient_id.isin(rng.permutation(c.patient_id.unique())[: round(0.15 * c.patient_id.nunique())]).to_numpy()
-        filed = np.where(flip, 1 - y, y)
-        train, test = by_patient(c, np.arange(len(c)), 0.4, seed)
-        score = fitted(pixels, filed, train).predict_proba(pixels[test])[:, 1]
-        suspect = find_label_issues(filed[test], np.stack([1 - score, score], 1), n_jobs=1)
-        sample = np.concatenate([rng.choice(test[filed[test] == k], 100, replace=False) for k in (0, 1)])
-        share = sum(flip[sample][filed[sample] == k].mean() for k in (0, 1))
-        corrected = 0.5 + (roc_auc_score(filed[test], score) - 0.5) / (1 - share)
-        out.append({"wrong": roc_auc_score(filed[test][~suspect], score[~suspect]), "right": corrected, "true": roc_auc_score(y[test], score)})
-    m = means(out)
-    return f"AUROC {m.wrong:.3f} (suspects dropped)", f"{m.right:.3f} (sample read again)", f"{m.true:.3f} on the labels before 15 % were changed"
+def flipped_patients(d, rng, doubt) -> np.ndarray:
+    "15 % of the children get the other label: any, or half of the 30 % with doubtful scores."
+    names = np.arange(d.patient.max() + 1)
+    if doubt is not None:
+        worst = pd.Series(doubt).groupby(d.patient).max().sort_values().index
+        names = worst[-round(0.3 * len(names)) :].to_numpy()
+    count = round(0.15 * (d.patient.max() + 1))
+    return np.isin(d.patient, rng.permutation(names)[:count])
+
+
+def label_noise(d):
+    "Wrong labels at random, or where another model is in doubt: drop suspects, or read a sample."
+    y, texts = d.easy.labels, {}
+    doubt = -np.abs(out_of_patient(d, d.x, y) - 0.5)
+    for name, source in (("at random", None), ("borderline", doubt)):
+        chosen = [flipped_patients(d, np.random.default_rng(seed), source) for seed in SEEDS]
+        rows = [noise_study(d, flip, seed) for seed, flip in enumerate(chosen)]
+        m = texts[name] = pd.DataFrame(rows)
+        for kind in m:
+            say(f"errors {name}, {kind}: {spread(m[kind])}")
+    a, b = texts["at random"].mean(), texts["borderline"].mean()
+    truth = f"{a.true:.3f} on the labels before 15 % were changed; with errors where it is hard: "
+    truth += f"{b.dropped:.3f}, {b.corrected:.3f}, true {b.true:.3f}"
+    return (
+        f"AUROC {a.dropped:.3f} (suspects dropped: {a['dropped share']:.0%})",
+        f"{a.corrected:.3f} (sample read again)",
+        truth,
+    )
+
+
+def noise_study(d, flip, seed) -> dict:
+    y, rng = d.easy.labels, np.random.default_rng(seed)
+    filed = np.where(flip, 1 - y, y)
+    train, test = by_patient(d, d.easy, d.easy.rows, 0.4, seed)
+    score = logistic().fit(d.pixels[train], filed[train]).predict_proba(d.pixels[test])[:, 1]
+    suspect = find_label_issues(filed[test], np.stack([1 - score, score], 1), n_jobs=1)
+    wrong = []
+    for k in (0, 1):  # 100 images filed as each class are read again
+        read = rng.choice(test[filed[test] == k], 100, replace=False)
+        wrong.append(flip[read].mean())
+    seen = auroc(filed[test], score)
+    return {
+        "as filed": seen,
+        "dropped": auroc(filed[test][~suspect], score[~suspect]),
+        "dropped share": suspect.mean(),
+        "corrected": 0.5 + (seen - 0.5) / (1 - sum(wrong)),
+        "true": auroc(y[test], score),
+    }
+
+
+def out_of_patient(d, x, y) -> np.ndarray:
+    "Probabilities from models that have not seen the patient."
+    said = np.empty(len(y))
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    for train, test in folds.split(x, y, d.patient):
+        said[test] = logistic().fit(x[train], y[train]).predict_proba(x[test])[:, 1]
+    return said
+
+
+def new_head() -> nn.Module:
+    "The head of the course."
+    drop = lambda: nn.Dropout(0.3)
+    return nn.Sequential(drop(), nn.Linear(1280, 256), nn.ReLU(), drop(), nn.Linear(256, 1))
+
+
+def logits(model, x) -> np.ndarray:
+    model.eval()
+    with torch.no_grad():
+        return torch.cat([model(p)[:, 0] for p in torch.as_tensor(x).split(256)]).numpy()
+
+
+def log_loss(y, z) -> float:
+    return float(np.logaddexp(0, np.where(y == 1, -z, z)).mean())
+
+
+def epochs_of(model, x, y, epochs: int, seed: int, lr: float = 1e-3, batch: int = 16):
+    "Train, and hand out the model after each epoch."
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.as_tensor(x), torch.as_tensor(y, dtype=torch.float32)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
+    steps = epochs * -(-len(y) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps) if lr > 1e-3 else None
+    for _ in range(epochs):
+        model.train()
+        for rows in torch.randperm(len(y), generator=generator).split(batch):
+            loss = nn.functional.binary_cross_entropy_with_logits(model(x[rows])[:, 0], y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if schedule:
+                schedule.step()
+        yield model
+
+
+def each_class(d, task, n: int, seed: int) -> np.ndarray:
+    "n random patients of each class, one image each."
+    rows = some_patients(d, task, 10**6, seed, one_each=True)
+    rows = np.random.default_rng([seed, 1]).permutation(rows)
+    return np.concatenate([rows[task.labels[rows] == k][:n] for k in (0, 1)])
+
+
+def checkpoint_run(d, task, n: int, n_val: int, seed: int, epochs: int):
+    "Logits at the best and the last epoch, as they are and divided by a temperature."
+    both = each_class(d, task, n + n_val, seed)
+    half = len(both) // 2
+    train = np.concatenate([both[:n], both[half : half + n]])
+    val, test = np.setdiff1d(both, train), others(d, task, both)
+    torch.manual_seed(seed)
+    best, kept, y = np.inf, None, task.labels
+    for epoch, head in enumerate(epochs_of(new_head(), d.x[train], y[train], epochs, seed)):
+        loss = log_loss(y[val], logits(head, d.x[val]))
+        if loss < best:
+            best, when = loss, epoch + 1
+            kept = logits(head, d.x[val]), logits(head, d.x[test])
+    last = logits(head, d.x[val]), logits(head, d.x[test])
+    said = {"best": kept[1], "last": last[1]}
+    for name, (a, b) in (("best", kept), ("last", last)):
+        said[f"{name}, temperature"] = b / fit_temperature(a, y[val])
+    return test, said, when
+
+
+def last_checkpoint(d):
+    "A head trained for long on few and on many patients."
+    lines = {}
+    for task in (d.hard, d.easy):
+        for n, n_val, epochs in ((40, 20, 60), (600, 100, 60)):
+            found, losses, when = {}, [], []
+            for seed in SEEDS:
+                test, said, epoch = checkpoint_run(d, task, n, n_val, seed, epochs)
+                when.append(epoch)
+                losses.append({k: log_loss(task.labels[test], z) for k, z in said.items()})
+                for k in ("best", "last"):
+                    figure = found.setdefault(k, Figure(d))
+                    figure.add(test, rank(task.labels[test], said[k]))
+            table = lines[task.name, n] = found, pd.DataFrame(losses)
+            checkpoint_text(f"{task.name}, {n} patients of each class", *table, when)
+    (f, t), (g, u) = lines[d.hard.name, 40], lines[d.hard.name, 600]
+    wrong = f"AUROC {f['last']}, log loss {t['last'].mean():.2f} (last epoch)"
+    right = f"{f['best']}, log loss {t['best'].mean():.2f} (best on validation)"
+    truth = f"last with temperature: log loss {t['last, temperature'].mean():.2f}; "
+    truth += (
+        f"with 600 patients of each class {g['last'].mean:.3f} and {g['best'].mean:.3f}, log loss "
+    )
+    truth += f"{u['last'].mean():.2f} and {u['best'].mean():.2f}"
+    return wrong, right, truth
+
+
+def checkpoint_text(name, found, losses, when):
+    say(f"{name}; best epoch {sorted(when)}")
+    say(f"  best {found['best'].long()}, last {found['last'].long()}")
+    say(f"  best - last {found['best'].minus(found['last'])}")
+    for k in losses:
+        say(f"  log loss {k}: {spread(losses[k])}")
+    better = (losses["last, temperature"] < losses["best"]).sum()
+    say(f"  last with temperature has less loss than best in {better} of {len(losses)} seeds")
+
+
+def small_network() -> nn.Module:
+    "Four convolutional layers with pooling, 60,465 parameters."
+    layers, before = [], 1
+    for width in (16, 32, 64, 64):
+        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+        before = width
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 1))
+    return network.to(memory_format=torch.channels_last)
+
+
+def from_scratch(d):
+    "300 images: a small network from scratch, and a logistic regression on frozen features."
+    lines = []
+    for task in (d.easy, d.hard):
+        found = {k: Figure(d) for k in ("from scratch", "frozen features", "thumbnails")}
+        for seed in range(3):
+            train, y = each_class(d, task, 150, seed), task.labels
+            test = np.random.default_rng(seed).permutation(others(d, task, train))[:1500]
+            torch.manual_seed(seed)
+            x = halved(d.images[train])
+            *_, model = epochs_of(small_network(), x, y[train], 30, seed, 3e-3, batch=32)
+            score = logits(model, halved(d.images[test]))
+            found["from scratch"].add(test, rank(y[test], score))
+            for name, source in (("frozen features", d.x), ("thumbnails", d.pixels)):
+                score = logistic().fit(source[train], y[train]).decision_function(source[test])
+                found[name].add(test, rank(y[test], score))
+        for name, figure in found.items():
+            say(f"{task.name}, {name}: {figure.long()}")
+        difference = found["from scratch"].minus(found["frozen features"])
+        say(f"{task.name}, from scratch - frozen: {difference}")
+        lines.append(f"{task.name}: " + ", ".join(f"{k} {f}" for k, f in found.items()))
+    say(f"{sum(p.numel() for p in small_network().parameters())} parameters")
+    return "300 images (150 of each class), AUROC on other patients; " + "; ".join(lines)
+
+
+def halved(images) -> torch.Tensor:
+    "(n, 1, 112, 112), centred."
+    return nn.functional.avg_pool2d(torch.as_tensor(images)[:, None].float(), 2) / 64 - 2
+
+
+def thumbnails_or_network(d):
+    "Logistic regressions with the best of four penalties, on the same splits."
+    lines = []
+    for task in (d.easy, d.hard):
+        found = {"thumbnails": Figure(d), "frozen features": Figure(d)}
+        for seed in range(5):
+            train, test = by_patient(d, task, task.rows, 0.2, seed)
+            for name, x in (("thumbnails", d.pixels), ("frozen features", d.x)):
+                c = best_penalty(d, task, x, train, seed)
+                score = logistic(c).fit(x[train], task.labels[train]).decision_function(x[test])
+                found[name].add(test, rank(task.labels[test], score))
+        for name, figure in found.items():
+            say(f"{task.name}, {name}: {figure.long()}")
+        say(f"  {found['thumbnails'].minus(found['frozen features'])}")
+        lines.append(f"{task.name}: " + ", ".join(f"{k} {f}" for k, f in found.items()))
+    return "80 % of the patients for training, AUROC on the others; " + "; ".join(lines)
+
+
+def best_penalty(d, task, x, train, seed) -> float:
+    "Chosen on a quarter of the training patients."
+    fit, val = by_patient(d, task, train, 0.25, seed + 100)
+    y, choices = task.labels, (1e-4, 1e-3, 1e-2, 1e-1)
+    said = [logistic(c).fit(x[fit], y[fit]).decision_function(x[val]) for c in choices]
+    return choices[int(np.argmax([auroc(y[val], s) for s in said]))]
+
+
+def hidden_strata(d):
+    "Sensitivity for bacteria and for virus at the threshold that 95 % of validation normals pass."
+    lines, y, kind = [], d.easy.labels, d.cohort.subtype.fillna("normal").to_numpy()
+    for name, taught in (("both", ("bacteria", "virus")), ("bacteria only", ("bacteria",))):
+        for source, x in (("features", d.x), ("thumbnails", d.pixels)):
+            names = ("sensitivity bacteria", "sensitivity virus", "specificity")
+            names += ("AUROC bacteria", "AUROC virus")
+            found = {k: Figure(d) for k in names}
+            for seed in SEEDS:
+                known, test = by_patient(d, d.easy, d.easy.rows, 0.3, seed)
+                train, val = by_patient(d, d.easy, known, 0.3, seed)
+                train = train[np.isin(kind[train], ("normal", *taught))]
+                model = logistic().fit(x[train], y[train])
+                limit = np.quantile(model.decision_function(x[val[y[val] == 0]]), 0.95)
+                strata_figures(found, kind[test], test, model.decision_function(x[test]), limit)
+            for key, figure in found.items():
+                say(f"taught {name}, {source}: {key} {figure.long()}")
+            gap = found["sensitivity bacteria"].minus(found["sensitivity virus"])
+            say(f"  bacteria - virus: {gap}")
+            if source == "features":
+                b, v = (found[f"sensitivity {k}"] for k in ("bacteria", "virus"))
+                lines.append(f"taught {name}: bacteria {b}, virus {v}")
+    return "sensitivity at a specificity of 0.95; " + "; ".join(lines)
+
+
+def strata_figures(found, kind, test, score, limit) -> None:
+    called = score > limit
+    found["specificity"].add(test, share(~called, kind == "normal"))
+    for stratum in ("bacteria", "virus"):
+        found[f"sensitivity {stratum}"].add(test, share(called, kind == stratum))
+        use = np.isin(kind, ("normal", stratum))
+        labels = (kind[use] == stratum).astype(int)
+        found[f"AUROC {stratum}"].add(test[use], rank(labels, score[use]))
+
+
+def positive_weight(d):
+    "The weight of the positive class, counted in patients and in images."
+    first = np.unique(d.patient, return_index=True)[1]
+    ratio = lambda y: (y == 0).sum() / (y == 1).sum()
+    by = ratio(d.easy.labels[first]), ratio(d.easy.labels)
+    return f"negative over positive: {by[0]:.2f} by patient, {by[1]:.2f} by image"
+
+
+def variance(d):
+    "100 patients for training: ten splits, and ten seeds of the training for each."
+    lines = []
+    for task in (d.easy, d.hard):
+        table = {"all others": np.empty((10, 10)), "100 others": np.empty((10, 10))}
+        for split in range(10):
+            train = each_class(d, task, 50, split)
+            test = others(d, task, train)
+            few = np.random.default_rng(split).permutation(some_of(d, test))[:100]
+            for seed in range(10):
+                torch.manual_seed(seed)
+                *_, model = epochs_of(new_head(), d.x[train], task.labels[train], 20, seed)
+                for name, part in (("all others", test), ("100 others", few)):
+                    score = logits(model, d.x[part])
+                    table[name][split, seed] = auroc(task.labels[part], score)
+        for name, a in table.items():
+            over = a.std(1, ddof=1).mean(), a.std(0, ddof=1).mean()
+            say(f"{task.name}, tested on {name}: mean {a.mean():.3f}, SD over seeds {over[0]:.4f}")
+            say(f"  (of the ten splits {a.std(1, ddof=1).round(4)}), SD over splits {over[1]:.4f}")
+            lines.append(f"{task.name}, tested on {name}: {over[0]:.4f} and {over[1]:.4f}")
+    return "SD of the AUROC over ten seeds and over ten splits; " + "; ".join(lines)
+
+
+def some_of(d, rows) -> np.ndarray:
+    "One image of each patient."
+    return rows[np.unique(d.patient[rows], return_index=True)[1]]
+
+
+def by_image(cohort, seed):
+    return train_test_split(np.arange(len(cohort)), test_size=0.3, random_state=seed)
+
+
+def probe(d):
+    "Coin tosses for labels; a split by image, and by patient (chance)."
+    lines, size = [], np.bincount(d.patient)[d.patient]
+    for least, draws in ((1, 10), (3, 20)):
+        rows = np.flatnonzero(size >= least)
+        table = permuted_label_probe(d.pixels[rows], d.patient[rows], by_image, draws)
+        limit = table.null.mean() + 2 * table.null.std()
+        say(f"{least} or more images: {len(rows)} images, {draws} draws")
+        say(f"  image {spread(table.auroc)}")
+        say(f"  patient {spread(table.null)}, largest {table.null.max():.3f}")
+        text = f"{table.auroc.mean():.3f} by image, {table.null.mean():.3f} by patient"
+        lines.append(f"{least} or more images: {text}, chance below {limit:.3f}")
+    return "AUROC on coin tosses; " + "; ".join(lines)
 
 
 QUESTIONS = {
     "image-level-leakage": image_level_leakage,
-    "duplicate-pictures": duplicate_pictures,
+    "duplicate-images": duplicates,
     "oversample-before-split": oversampling,
     "preprocessing-before-split": preprocessing,
-    "metadata-leakage": metadata,
+    "metadata-leakage": size_alone,
     "temporal-leakage": temporal,
     "flipping": flipping,
     "frozen-batchnorm": frozen_batchnorm,
     "channel-mismatch": channel_mismatch,
+    "last-checkpoint": last_checkpoint,
     "augmented-evaluation": augmented_evaluation,
     "ignored-uncertainty": uncertainty,
     "threshold-on-test": threshold_on_test,
@@ -355,33 +971,40 @@ QUESTIONS = {
     "tuning-without-nesting": tuning,
     "label-noise": label_noise,
 }
+FACTS = {
+    "patients": counts,
+    "file size": file_size,
+    "thumbnails or network": thumbnails_or_network,
+    "network from scratch": from_scratch,
+    "hidden strata": hidden_strata,
+    "pos_weight": positive_weight,
+    "seeds and splits": variance,
+    "probe": probe,
+}
+
+
+def write(answers: dict, file: Path) -> None:
+    "The table and the facts, in their own order."
+    lines = ["| pitfall | wrong way | right way | truth |", "|---|---|---|---|"]
+    lines += [f"| {k} | {' | '.join(answers[k])} |" for k in QUESTIONS if k in answers]
+    lines += ["", *(f"- {k}: {answers[k]}" for k in FACTS if k in answers)]
+    file.write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("real", help="folder with NORMAL and PNEUMONIA, or splits with them inside")
-    c = read_folder(arguments.parse_args().real)
-    model = MedicalImageClassifier(size=128).freeze()
-    prepare, backbone = model.preprocessing(), model.backbone.eval()
-
-    class Mirror(nn.Module):
-        def forward(self, images):
-            return backbone(images.flip(-1))
-
-    given = dict(c=c, y=c.label.to_numpy(), prepare=prepare, backbone=backbone, config=model.config)
-    given["x"] = extract_features(backbone, loader(c, prepare))[0].numpy()
-    given["mirrored"] = extract_features(Mirror(), loader(c, prepare))[0].numpy()
-    thumbnails = [Image.open(p).convert("L").resize((24, 24), Image.Resampling.BOX) for p in progress(c.path, "thumbnails", "image")]
-    given["pixels"] = np.stack([np.asarray(t, np.float32).ravel() for t in thumbnails]) / 255
-    splits = [by_patient(c, np.arange(len(c)), 0.2, seed) for seed in SEEDS]
-    plain = np.mean([auroc(fitted(given["pixels"], given["y"], train), given["pixels"], given["y"], test) for train, test in splits])
-    about = f"{len(c)} real images of {c.patient_id.nunique()} patients."
-    about += f" A logistic regression on thumbnails of 24 x 24 pixels: AUROC {plain:.3f} on new patients."
-    lines = [about, "", "| pitfall | wrong way | right way | truth |", "|---|---|---|---|"]
-    for name, question in QUESTIONS.items():
-        lines.append(f"| {name} | {' | '.join(question(**given))} |")
-        print(lines[-1], flush=True)
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("real", help="folder with NORMAL and PNEUMONIA")
+    parser.add_argument("--only", nargs="*", help="answer these again, keep the others")
+    given = parser.parse_args()
+    d, kept = read_real(given.real), Path(__file__).with_suffix(".json")
+    answers = json.loads(kept.read_text()) if given.only and kept.exists() else {}
+    for name, question in (QUESTIONS | FACTS).items():
+        if given.only is None or name in given.only:
+            print(name, flush=True)
+            answers[name] = question(d)
+            print(f"  {answers[name]}", flush=True)
+            kept.write_text(json.dumps(answers, indent=1) + "\n")
+            write(answers, kept.with_suffix(".md"))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cxr_tutorial.course import ChapterError, execute, list_chapters, notebook_folder
+from cxr_tutorial.dev.runner import ChapterError, execute, list_chapters, notebook_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = notebook_folder(ROOT / "nbs")
-CHAPTERS = [c.stem for c in list_chapters(NBS)]
+NOTEBOOKS = [c.relative_to(NBS).with_suffix("").as_posix() for c in list_chapters(NBS)]
 
 
 def real_data() -> Path | None:
@@ -22,7 +22,9 @@ def real_data() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-needs_real_data = pytest.mark.skipif(real_data() is None, reason="no real X-rays here: set CXR_REAL_DATA to the public pneumonia set")
+needs_real_data = pytest.mark.skipif(
+    real_data() is None, reason="no real X-rays here: set CXR_REAL_DATA to the public pneumonia set"
+)
 
 
 LABEL = re.compile(r"^#\|\s*label:\s*(wrong|right|check)-([a-z0-9-]+)", re.M)
@@ -51,15 +53,21 @@ def swapped(source: str, old: str, new: str) -> str:
 
 
 def sabotage(wrong: str, right: str, check: str) -> nbformat.NotebookNode:
-    "A cell that takes the effect away in two ways and says what the check made of it. It leaves everything as it was."
-    pairs = {"right code in both": (swapped(right, "right", "wrong"), right), "wrong code in both": (wrong, swapped(wrong, "wrong", "right"))}
+    """A cell that takes the effect away in two ways and says what the check made of it.
+
+    It leaves everything as it was."""
+    pairs = {
+        "right code in both": (swapped(right, "right", "wrong"), right),
+        "wrong code in both": (wrong, swapped(wrong, "wrong", "right")),
+    }
     return nbformat.v4.new_code_cell(SABOTAGE.format(pairs=pairs, check=check))
 
 
 @cache
-def executed(chapter: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dict[str, str]]:
-    "A chapter after a run in a fresh kernel, the error that stopped it, and what each check said when the effect was taken away. Runs once."
-    notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
+def executed(name: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dict[str, str]]:
+    """A notebook after a run in a fresh kernel, the error that stopped it, and what each check said
+    when the effect was taken away. Runs once."""
+    notebook = nbformat.read(NBS / f"{name}.ipynb", 4)
     cells, added = [], {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -71,19 +79,25 @@ def executed(chapter: str) -> tuple[nbformat.NotebookNode, ChapterError | None, 
             cells.append(added[label[2]])
     notebook.cells, error = cells, None
     try:
-        execute(notebook, NBS, chapter, threads=1)
+        execute(notebook, (NBS / name).parent, name, threads=1)
     except ChapterError as stopped:
         error = stopped
     notebook.cells = [c for c in notebook.cells if c.id not in {a.id for a in added.values()}]
-    said = {slug: "".join(o.get("text", "") for o in c.outputs if o.get("name") == "stdout") for slug, c in added.items()}
+    said = {
+        slug: "".join(o.get("text", "") for o in c.outputs if o.get("name") == "stdout")
+        for slug, c in added.items()
+    }
     return notebook, error, said
 
 
 @pytest.fixture(scope="session")
-def chapters(own_cache):
-    "All chapters, executed two at a time."
+def chapters(request, own_cache):
+    "The notebooks that the chosen tests look at, executed two at a time."
+    asking = [item for item in request.session.items if "chapters" in item.fixturenames]
+    asked = {item.callspec.params["name"] for item in asking}
+    names = [name for name in NOTEBOOKS if name in asked]
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        return dict(zip(CHAPTERS, pool.map(executed, CHAPTERS), strict=True))
+        return dict(zip(names, pool.map(executed, names), strict=True))
 
 
 @pytest.fixture(scope="session", autouse=True)

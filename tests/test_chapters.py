@@ -1,103 +1,147 @@
-"""Every chapter runs from top to bottom in a fresh kernel, and reads like a course."""
+"""Every notebook runs from top to bottom in a fresh kernel, and reads like a course."""
 
 import re
+from pathlib import PurePosixPath
 
 import nbformat
 import pytest
-from conftest import CHAPTERS, NBS
+from conftest import NBS, NOTEBOOKS
 
-COURSE = [c for c in CHAPTERS if c != "index"]
+from cxr_tutorial.dev.pages import cell_options, reading_minutes
+
+COURSE = [name for name in NOTEBOOKS if name.startswith("course/")]
+ROOMS = [name for name in NOTEBOOKS if "/" in name and name not in COURSE]
+LINK = re.compile(r"\]\(([\w/.]+\.ipynb)(?:#([^)\s]+))?\)")
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_chapter(chapter, chapters):
-    _, error, _ = chapters[chapter]
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(NBS / f"{name}.ipynb", 4)
+
+
+def prose(name: str) -> str:
+    return "\n".join(c.source for c in read(name).cells if c.cell_type == "markdown")
+
+
+def images(cell: nbformat.NotebookNode) -> list[tuple[str, dict]]:
+    "Format and metadata of each image in the outputs of a cell."
+    found = []
+    for output in cell.get("outputs", []):
+        for mime in output.get("data", {}):
+            if mime.startswith("image/"):
+                found.append((mime, output.metadata.get(mime, {})))
+    return found
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_chapter(name, chapters):
+    _, error, _ = chapters[name]
     if error:
         raise error
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_no_warning_is_shown(chapter, chapters):
-    notebook = chapters[chapter][0]
-    shown = [o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "stream" and o.name == "stderr"]
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_no_warning_is_shown(name, chapters):
+    shown = []
+    for cell in chapters[name][0].cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name == "stderr":
+                shown.append(output.text)
     assert not shown, "a reader would stumble over this:\n" + "\n".join(shown)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_outputs_are_committed_and_small(chapter):
-    notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
-    for number, cell in enumerate(notebook.cells, 1):
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_outputs_are_committed_and_small(name):
+    for number, cell in enumerate(read(name).cells, 1):
         if cell.cell_type != "code":
             continue
         assert cell.execution_count, f"cell {number} was not executed before it was saved"
         for output in cell.outputs:
             assert output.output_type != "error", f"cell {number} holds an error"
             for mime, content in output.get("data", {}).items():
-                if mime.startswith("image/"):
-                    assert len(content) * 3 / 4 < 110_000, f"cell {number} holds a picture of {len(content) * 3 // 4000} kB"
+                size = len(content) * 3 // 4000
+                assert not mime.startswith("image/") or size < 110, f"cell {number}: {size} kB"
 
 
-@pytest.mark.parametrize("chapter", COURSE)
-def test_prose_comes_first(chapter):
-    notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
-    first = notebook.cells[0]
-    assert first.cell_type == "markdown" and re.match(r"# .+\n\n> .+", first.source)
-    assert "**Time**" in first.source and "**Where this stands**" in first.source
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_figures_have_alternative_texts(name):
+    "In the cell, where authors write it, and in the output's metadata, where readers' tools look."
+    for number, cell in enumerate(read(name).cells):
+        for _, facts in images(cell):
+            written = cell_options(cell.source).get("fig-alt")
+            assert written and len(written) > 20, f"cell {number} has a figure without fig-alt"
+            assert facts.get("alt") == written, f"cell {number}: run it again with `make outputs`"
 
 
-@pytest.mark.parametrize("chapter", COURSE)
-def test_every_function_is_used_and_something_is_asserted(chapter):
-    code = [c.source for c in nbformat.read(NBS / f"{chapter}.ipynb", 4).cells if c.cell_type == "code"]
-    everything = "\n".join(code)
-    for name in re.findall(r"^(?:def|class) (\w+)", "\n".join(c for c in code if "#| export" in c), re.M):
-        assert len(re.findall(rf"\b{name}\b", everything)) > 1 or "main.commands" in everything, f"{name} is defined and never shown at work"
-    assert sum("assert " in c for c in code) >= 3, "a chapter of claims needs assertions"
+def test_alternative_texts_are_counted():
+    everything = [facts for name in NOTEBOOKS for c in read(name).cells for _, facts in images(c)]
+    assert len(everything) > 25 and all(facts.get("alt") for facts in everything)
 
 
-@pytest.mark.parametrize("chapter", COURSE)
-def test_figures_have_alt_text(chapter):
-    notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and any(m.startswith("image/") for o in cell.outputs for m in o.get("data", {})):
-            assert "#| fig-alt:" in cell.source, f"no alt text: {cell.source[:80]}"
+@pytest.mark.parametrize("name", COURSE)
+def test_a_chapter_says_where_it_stands(name):
+    "Objectives, an honest time, what may be skipped, and the same path line in every chapter."
+    second = read(name).cells[1].source
+    assert "**You will be able to**" in second and "**May be skipped**" in second
+    minutes = int(re.search(r"\*\*Time\*\* (\d+) minutes", second)[1])
+    assert minutes == reading_minutes(read(name)), "counted by `reading_minutes`"
+    path = re.search(r"^\*\*Path\*\* (.+)$", second, re.M)[1].split(" → ")
+    stems = [name.split("/")[1] for name in COURSE]
+    assert len(path) == len(stems)
+    for step, stem in zip(path, stems, strict=True):
+        assert step.startswith("**") if name.endswith(stem) else step.endswith(f"]({stem}.ipynb)")
 
 
-@pytest.mark.parametrize("chapter", [c for c in COURSE if re.match(r"[01]\d_", c)])
-def test_imports_only_from_earlier_chapters(chapter):
-    notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
-    order = {c.split("_", 1)[1]: c for c in COURSE}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            for module in re.findall(r"^\s*from cxr_tutorial\.(\w+) import", cell.source, re.M):
-                assert order[module] <= chapter, f"{chapter} imports from {order[module]}, which comes later"
+@pytest.mark.parametrize("name", COURSE)
+def test_a_chapter_ends_with_what_to_keep(name):
+    "The last headings of a chapter; the capstone and the summary are made of nothing else."
+    assert "\n## What to keep" in prose(name) or name.endswith(("17_capstone", "18_summary"))
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_submodules_are_imported_by_name(chapter):
-    "Forked kernels hold submodules already, so a chapter that forgot to import one would run here and fail for a reader."
-    code = "\n".join(c.source for c in nbformat.read(NBS / f"{chapter}.ipynb", 4).cells if c.cell_type == "code")
-    assert not re.findall(r"^\s*import (?:sklearn|scipy|cleanlab|accelerate)\b(?!\.)", code, re.M)
+@pytest.mark.parametrize("name", [*COURSE, *ROOMS])
+def test_something_is_asserted(name):
+    code = [c.source for c in read(name).cells if c.cell_type == "code"]
+    least = 3 if name in COURSE else 1
+    assert sum("assert " in c for c in code) >= least, "claims need assertions"
 
 
-@pytest.mark.parametrize("chapter", [c for c in COURSE if "Pitfall:" in (NBS / f"{c}.ipynb").read_text() and not c.startswith("14")])
-def test_quiz_asks_about_every_pitfall(chapter):
-    notebook = nbformat.read(NBS / f"{chapter}.ipynb", 4)
-    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_submodules_are_imported_by_name(name):
+    "Forked kernels hold submodules already: a forgotten import would run here and fail elsewhere."
+    code = "\n".join(c.source for c in read(name).cells if c.cell_type == "code")
+    bare = r"^\s*import (?:sklearn|scipy|cleanlab|accelerate)\b(?!\.)"
+    assert not re.findall(bare, code, re.M)
+
+
+@pytest.mark.parametrize("name", [n for n in COURSE if "\n## Pitfall:" in prose(n)])
+def test_quiz_asks_about_every_pitfall(name):
+    text = prose(name)
     quiz = text[text.index("## Quiz") : text.index("## Try it")]
-    questions = re.findall(r"\*\*Question \d+\*\*\n\n```python\n.+?```\n\n<details><summary>Answer</summary>.+?</details>", quiz, re.S)
-    assert len(questions) >= max(2, len(re.findall(r"^## Pitfall:", text, re.M)))
+    answer = r"<details><summary>Answer</summary>.+?</details>"
+    form = rf"\*\*Question \d+\*\*\n\n```python\n.+?```\n\n{answer}"
+    questions = re.findall(form, quiz, re.S)
+    pitfalls = re.findall(r"^## Pitfall:", text, re.M)
+    assert len(questions) >= max(2, len(pitfalls))
     verdicts = re.findall(r"<summary>Answer</summary>(Right|Wrong)\b", quiz)
-    assert len(verdicts) == len(questions) and {"Right", "Wrong"} == set(verdicts), "a quiz whose answers are all alike asks nothing"
+    assert len(verdicts) == len(questions)
+    assert {"Right", "Wrong"} == set(verdicts), "a quiz whose answers are all alike asks nothing"
 
 
-def headings(chapter: str) -> set[str]:
-    text = "\n".join(c.source for c in nbformat.read(NBS / chapter, 4).cells if c.cell_type == "markdown")
-    return {heading.strip().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+def headings(name: str) -> set[str]:
+    found = re.findall(r"^#+ (.+)$", prose(name), re.M)
+    return {heading.strip().replace(" ", "-") for heading in found}
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_links_to_chapters_lead_somewhere(chapter):
-    text = "\n".join(c.source for c in nbformat.read(NBS / f"{chapter}.ipynb", 4).cells if c.cell_type == "markdown")
-    for target, heading in re.findall(r"\]\((\w+\.ipynb)(?:#([^)]+))?\)", text):
-        assert (NBS / target).is_file(), target
+def target_of(name: str, link: str) -> str:
+    "The notebook that a relative link leads to."
+    parts: list[str] = []
+    for part in (PurePosixPath(name).parent / link).parts:
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    return "/".join(parts).removesuffix(".ipynb")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_links_between_notebooks_lead_somewhere(name):
+    for link, heading in LINK.findall(prose(name)):
+        target = target_of(name, link)
+        assert (NBS / f"{target}.ipynb").is_file(), link
         assert not heading or heading in headings(target), f"{target} has no heading {heading}"

