@@ -15,36 +15,36 @@ from .physics import distance, ellipsoid, length, lung_density, overlap
 # %% ../../nbs/phantom/anatomy.ipynb #9db4d0b8
 @dataclass(frozen=True)
 class Patient:
-    "The anatomy of one patient: lengths in mm, angles in degrees, the rest relative to `half`."
+    "One patient. Lengths without a unit are in units of `half`; ranges hold 95 of 100 patients."
 
-    age: float  # years
+    age: float  # years, from 1
     sex: str  # "F" or "M"
-    half: float  # half of the inner chest width, mm: the unit of length below
-    height: float  # of the lungs, mm
-    depth: float  # half of the chest's depth, mm
-    fat: float  # thickness of the chest wall, mm
-    lung_density: float  # g/cm³
-    heart: float  # cardiothoracic ratio
-    heart_tilt: float  # degrees
-    heart_height: float
-    thymus: float  # half width of the upper mediastinum that it adds
-    dome: float  # height of the diaphragm
-    dome_step: float  # right dome higher by this
-    medial: float  # inner border of the lungs
-    apex: float
-    rib_pairs: int
-    rib_slope: float
-    rib_gap: float
-    rib_shift: float
-    bone: float  # bone mineral, 1 on average
-    clavicle_tilt: float
-    clavicle_height: float
-    shoulder: float
-    arm: float  # angle of the upper arm, degrees
-    spine_curve: float
-    knob: float  # of the aorta
-    stomach: float  # size of its air bubble
-    details: int  # seed of vessels and bowel gas
+    half: float  # half of the inner chest width, 65 to 150 mm: the unit of length below
+    height: float  # of the lungs, mm: 1.4 to 1.7 times `half`
+    depth: float  # half of the chest's depth, mm: 0.63 to 0.79 times `half`
+    fat: float  # thickness of the chest wall, mm: 0.05 to 0.21 times `half`
+    lung_density: float  # of inflated lung, 0.12 to 0.41 g/cm³
+    heart: float  # cardiothoracic ratio, 0.41 to 0.56
+    heart_tilt: float  # of the heart's axis, 26 to 50 degrees
+    heart_height: float  # heart higher by this, -0.06 to 0.06
+    thymus: float  # half width that it adds to the upper mediastinum, 0 (from age 8) to 0.25
+    dome: float  # diaphragm higher by this, -0.1 to 0.1 of the lungs' height
+    dome_step: float  # right dome higher than the left by this, 0.04 to 0.16
+    medial: float  # from the midline to the inner border of the lungs, 0.07 to 0.13
+    apex: float  # lungs reach higher by this, -0.06 to 0.06 of their height
+    rib_pairs: int  # 12, seldom 11 or 10
+    rib_slope: float  # how steeply ribs fall towards the front, 0.28 to 0.64
+    rib_gap: float  # from one rib (and vertebra) to the next, 0.17 to 0.20
+    rib_shift: float  # ribs higher by this, -0.04 to 0.04 of the lungs' height
+    bone: float  # bone mineral, relative to the average, 0.8 to 1.2
+    clavicle_tilt: float  # rise of a collar bone towards the shoulder, 0.02 to 0.3
+    clavicle_height: float  # collar bones higher by this, -0.06 to 0.06 of the lungs' height
+    shoulder: float  # shoulders higher by this, -0.12 to 0.12 of the lungs' height
+    arm: float  # angle between upper arm and body, 4 to 32 degrees
+    spine_curve: float  # how far the spine bends sideways, -0.04 to 0.04
+    knob: float  # radius of the aortic knob, 0.08 to 0.18
+    stomach: float  # size of its air bubble, 0.07 to 0.27
+    details: int  # seed of vessels, bowel gas and the texture of bones
     situs_inversus: bool  # all organs are mirrored
 
 # %% ../../nbs/phantom/anatomy.ipynb #336cede1

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['ENERGY', 'MASS_ATTENUATION', 'DENSITY', 'RADII', 'coefficient', 'lung_density', 'ellipsoid', 'distance', 'length',
-           'overlap', 'point_cloud', 'Beam', 'project', 'window_of', 'crop', 'interval', 'path_through', 'shadow',
-           'seed_of', 'stream']
+           'overlap', 'point_cloud', 'Beam', 'detector', 'project', 'window_of', 'crop', 'interval', 'path_through',
+           'shadow', 'seed_of', 'stream']
 
 # %% ../../nbs/phantom/physics.ipynb #f1510643
-import copy
 import zlib
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -86,30 +86,47 @@ def point_cloud(
     return cloud
 
 # %% ../../nbs/phantom/physics.ipynb #947d6ebe
+@dataclass(frozen=True)
 class Beam:
-    "Cone-beam geometry of one exposure: (height, width) rays from a point source to a detector."
+    "Cone-beam geometry of one exposure: rays from a point source to the pixels of a flat detector."
 
-    def __init__(
-        self,
-        size: tuple[int, int],  # height and width of the image, pixels
-        pixel: float,  # pixel pitch on the detector, mm
-        view: str = "AP",  # "AP": source in front of the patient, "PA": behind
-        source_distance: float = 1100.0,  # from source to detector, mm
-        gap: float = 120.0,  # from the centre of the patient to the detector, mm
-        centre: tuple[float, float] = (0.0, 0.0),  # of the central ray at the patient: x, z, mm
-        rotation: float = 0.0,  # rotation of the patient about the long axis, degrees
-        unit: float = 80.0,  # half chest width, mm: the unit of the radii of points
-    ):
-        self.size, self.pixel, self.distance, self.unit = size, pixel, source_distance, unit
-        self.side = -1.0 if view == "AP" else 1.0
-        self.magnification = source_distance / (source_distance - gap)  # at the patient's centre
-        self.source = np.array([centre[0], self.side * (source_distance - gap), centre[1]])
-        height, width = size
-        self.u = ((np.arange(width) - (width - 1) / 2) * pixel).astype(np.float32)[None]
-        self.v = (((height - 1) / 2 - np.arange(height)) * pixel).astype(np.float32)[:, None]
-        self.norm = np.sqrt(source_distance**2 + self.u**2 + self.v**2)
-        r = np.deg2rad(rotation)
-        self.turn = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    size: tuple[int, int]  # height and width of the image, pixels
+    pixel: float  # pixel pitch on the detector, mm
+    view: str = "AP"  # "AP": source in front of the patient, "PA": behind
+    source_distance: float = 1100.0  # from source to detector, mm
+    gap: float = 120.0  # from the centre of the patient to the detector, mm
+    centre: tuple[float, float] = (0.0, 0.0)  # of the central ray at the patient: x, z, mm
+    rotation: float = 0.0  # rotation of the patient about the long axis, degrees
+    unit: float = 80.0  # half chest width, mm: the unit of the radii of points
+    axis: tuple[float, float] | None = None  # row and column of the central ray; None: the middle
+
+    @property
+    def magnification(self) -> float:  # of what lies at the patient's centre
+        return self.source_distance / (self.source_distance - self.gap)
+
+# %% ../../nbs/phantom/physics.ipynb #644d34bd
+def detector(
+    beam: Beam,
+) -> tuple[np.ndarray, np.ndarray]:  # u (1, width) and v (height, 1), float32, mm
+    "Where the pixels are: to the right of the central ray, and above it."
+    height, width = beam.size
+    row, column = beam.axis or ((height - 1) / 2, (width - 1) / 2)
+    u = ((np.arange(width) - column) * beam.pixel).astype(np.float32)
+    v = ((row - np.arange(height)) * beam.pixel).astype(np.float32)
+    return u[None], v[:, None]
+
+# %% ../../nbs/phantom/physics.ipynb #eefa4fb7
+def _source(beam: Beam) -> tuple[np.ndarray, float]:
+    "The place of the source, mm, and the side of the patient on which it is: -1 front, 1 back."
+    side = -1.0 if beam.view == "AP" else 1.0
+    away = side * (beam.source_distance - beam.gap)
+    return np.array([beam.centre[0], away, beam.centre[1]]), side
+
+# %% ../../nbs/phantom/physics.ipynb #63a031c8
+def _turn(beam: Beam) -> np.ndarray:
+    "The rotation of the patient about the long axis, as a matrix (3, 3)."
+    r = np.deg2rad(beam.rotation)
+    return np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
 
 # %% ../../nbs/phantom/physics.ipynb #e79f2ff9
 def project(
@@ -117,10 +134,12 @@ def project(
     points: np.ndarray,  # (n, 3), mm
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # columns, rows (pixels), magnification: (n,)
     "Where points fall on the detector."
-    ray = points @ beam.turn.T.astype(points.dtype) - beam.source.astype(points.dtype)
-    magnification = beam.distance / np.abs(ray[:, 1])
-    column = (ray[:, 0] * magnification - beam.u[0, 0]) / beam.pixel
-    row = (beam.v[0, 0] - ray[:, 2] * magnification) / beam.pixel
+    u, v = detector(beam)
+    source, _ = _source(beam)
+    ray = points @ _turn(beam).T.astype(points.dtype) - source.astype(points.dtype)
+    magnification = beam.source_distance / np.abs(ray[:, 1])
+    column = (ray[:, 0] * magnification - u[0, 0]) / beam.pixel
+    row = (v[0, 0] - ray[:, 2] * magnification) / beam.pixel
     return column, row, magnification
 
 # %% ../../nbs/phantom/physics.ipynb #b8a6c3f7
@@ -147,13 +166,13 @@ def window_of(
 # %% ../../nbs/phantom/physics.ipynb #025b279b
 def crop(
     beam: Beam,
-    window: tuple[slice, slice],  # from `window_of`
+    window: tuple[slice, slice],  # rows and columns, from `window_of`
 ) -> Beam:
     "The same exposure on a part of the detector."
-    part = copy.copy(beam)
-    part.u, part.v, part.norm = beam.u[:, window[1]], beam.v[window[0]], beam.norm[window]
-    part.size = part.norm.shape
-    return part
+    rows, columns = window
+    row, column = beam.axis or ((beam.size[0] - 1) / 2, (beam.size[1] - 1) / 2)
+    size = (max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0))
+    return replace(beam, size=size, axis=(row - rows.start, column - columns.start))
 
 # %% ../../nbs/phantom/physics.ipynb #ea127eb5
 def interval(
@@ -162,10 +181,13 @@ def interval(
 ) -> tuple[np.ndarray, np.ndarray]:  # two arrays (height, width), mm from the source
     "Where each ray enters and leaves an ellipsoid; rays that miss get an empty interval."
     centre, axes = body
-    to_sphere = axes.T @ beam.turn.T
-    p = to_sphere @ (beam.source - beam.turn @ centre)
-    d = to_sphere @ np.array([0, -beam.side * beam.distance, 0])
-    du, dv, u, v = to_sphere[:, 0], to_sphere[:, 2], beam.u, beam.v
+    u, v = detector(beam)
+    source, side = _source(beam)
+    turn = _turn(beam)
+    to_sphere = axes.T @ turn.T
+    p = to_sphere @ (source - turn @ centre)
+    d = to_sphere @ np.array([0, -side * beam.source_distance, 0])
+    du, dv = to_sphere[:, 0], to_sphere[:, 2]
 
     def dot(x, y) -> float:  # a Python number keeps the arrays in single precision
         return float(x @ y)
@@ -177,7 +199,7 @@ def interval(
         a = a + (2 * dot(du, dv) * u) * v
     b = (dot(p, d) + dot(p, du) * u) + dot(p, dv) * v
     root = np.sqrt(np.maximum(b * b - a * (dot(p, p) - 1), 0))
-    scale = beam.norm / a
+    scale = np.sqrt(beam.source_distance**2 + u**2 + v**2) / a
     return (-b - root) * scale, (root - b) * scale
 
 # %% ../../nbs/phantom/physics.ipynb #13479d43

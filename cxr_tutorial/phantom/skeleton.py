@@ -125,13 +125,8 @@ def _vertebral_body(patient: Patient, rng, tall: float, volume: float) -> list:
 # %% ../../nbs/phantom/skeleton.ipynb #6176bf25
 def _vertebral_arch(patient: Patient, tall: float, volume: float) -> list:
     "Pedicles, transverse processes and the spinous process of one vertebra."
-    w, turn, q, rings, arms = (
-        patient.half,
-        np.linspace(0, 2 * np.pi, 12),
-        np.linspace(0, 1, 12),
-        [],
-        [],
-    )
+    w, rings, arms = patient.half, [], []
+    turn, q = np.linspace(0, 2 * np.pi, 12), np.linspace(0, 1, 12)
     for s in (-1, 1):
         across = s * 0.075 * w + 0.026 * w * np.cos(turn)
         rings.append(np.c_[across, 0.14 * w + 0 * turn, 0.2 * tall + 0.034 * w * np.sin(turn)])

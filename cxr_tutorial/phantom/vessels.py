@@ -37,7 +37,8 @@ def _trunks(patient: Patient, side: str, rng) -> dict:
 # %% ../../nbs/phantom/vessels.ipynb #8dc21ac7
 def _divide(vessels: dict, rng) -> dict:
     "Each vessel becomes two, narrower and shorter."
-    place, heading = (np.repeat(vessels[name], 2, 0) for name in ("place", "heading"))
+    place = np.repeat(vessels["place"], 2, 0)
+    heading = np.repeat(vessels["heading"], 2, 0)
     heading = heading + rng.normal(0, 0.40, heading.shape)
     radius = np.repeat(vessels["radius"], 2) * rng.uniform(0.66, 0.80, len(place))
     run = np.repeat(vessels["run"], 2) * rng.uniform(0.60, 0.90, len(place))
