@@ -1,10 +1,11 @@
 """The house has a direction: chapters export what a learner would copy, engines live in rooms."""
 
+import ast
 import re
 
 import pytest
 from conftest import NOTEBOOKS
-from test_cells import code_cells, code_of, is_exported
+from test_cells import code_cells, is_exported, tree_of
 
 LEVELS = [
     ["files", "parallel"],
@@ -33,17 +34,16 @@ MODULES = {module: name for name in NOTEBOOKS if (module := module_of(name))}
 
 def imported(source: str) -> list[str]:
     "Modules of this package that a cell imports, also inside a function."
-    code = code_of(source)
-    modules = re.findall(r"^\s*from cxr_tutorial\.([\w.]+) import", code, re.M)
-    modules += re.findall(r"^\s*import cxr_tutorial\.([\w.]+)", code, re.M)
-    for package, names in re.findall(
-        r"^\s*from cxr_tutorial(?:\.(\w+))? import ([\w, ]+)", code, re.M
-    ):
-        for one in names.split(","):
-            full = ".".join(filter(None, [package, one.strip().split(" as ")[0]]))
-            if full in MODULES:
-                modules.append(full)
-    return [m for m in modules if m in MODULES or "." in m or m in LEVEL]
+    modules = []
+    for node in ast.walk(ast.Module(tree_of(source), [])):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "cxr_tutorial":
+            package = node.module.removeprefix("cxr_tutorial").lstrip(".")
+            names = [".".join(filter(None, [package, alias.name])) for alias in node.names]
+            modules += [name if name in MODULES else package for name in names]
+        if isinstance(node, ast.Import):
+            names = [alias.name.partition(".") for alias in node.names]
+            modules += [rest for root, _, rest in names if root == "cxr_tutorial"]
+    return [module for module in modules if module]
 
 
 def cells(name: str, exported: bool) -> list[tuple[int, list[str]]]:
