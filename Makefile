@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= _build
 
 .DEFAULT_GOAL := help
-.PHONY: help install tutorial test lab export outputs readme lint site bench evidence clean
+.PHONY: help install tutorial test faults lab export outputs readme lint site bench evidence clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ tutorial: install ## run every chapter; pages in _build/html, then the table of 
 
 test: install ## check everything that must hold
 	$(BIN)/python -m pytest
+
+faults: install ## the slow faults: kills at random times, full disks, mutated files
+	$(BIN)/python -m pytest --slow
 
 lab: install ## open the chapters in JupyterLab
 	$(BIN)/cxr-tutorial lab --notebooks nbs

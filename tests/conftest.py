@@ -1,5 +1,6 @@
 """What several tests need: the chapters, executed once, and the places of data."""
 
+import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -109,3 +110,66 @@ def own_cache(tmp_path_factory):
     os.environ.pop("CXR_DATA", None)
     yield folder
     os.environ.pop("CXR_CACHE") if before is None else os.environ.update(CXR_CACHE=before)
+
+
+FAULTS = NBS / "dev" / "faults.json"  # what the page `dev/faults` shows
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-faults", action="store_true", help="write the table of faults anew")
+    parser.addoption("--slow", action="store_true", help="only the slow tests, such as kills")
+
+
+def pytest_configure(config):
+    config.fault_rows = {}
+    text = "fault(goes_in, entrance): a row of the table of faults; the test calls `saw`"
+    config.addinivalue_line("markers", text)
+    config.addinivalue_line("markers", "slow: runs only with --slow (`make faults`)")
+
+
+def pytest_collection_modifyitems(config, items):
+    "Slow tests are for `make faults`."
+    slow = config.getoption("--slow")
+    chosen = [item for item in items if bool(item.get_closest_marker("slow")) == slow]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+@pytest.fixture
+def saw(request, tmp_path):
+    """Call it once at the end of a test marked `fault`, with what came out: an exception, or text;
+    with the message if it is not the exception's; and with what is left behind.
+
+    The row must be the one that the documentation shows (`pytest --write-faults` writes it).
+    """
+    mark = request.node.get_closest_marker("fault")
+    goes_in = mark.args[0]
+    for name, value in getattr(getattr(request.node, "callspec", None), "params", {}).items():
+        goes_in = goes_in.replace(f"{{{name}}}", str(value))
+    rows = request.config.fault_rows
+
+    def note(comes_out, message: str | None = None, left: str = "nothing"):
+        if message is None:
+            message = str(comes_out) if isinstance(comes_out, BaseException) else ""
+        if isinstance(comes_out, BaseException):
+            comes_out = f"refused ({type(comes_out).__name__})"
+        message = re.sub(re.escape(str(tmp_path)) + "/?", "", message).strip()
+        row = {"comes out": comes_out, "message": message, "left behind": left}
+        key = f"{mark.kwargs['entrance']}: {goes_in}"
+        assert key not in rows, f"two rows say {key!r}"
+        rows[key] = row
+        if not request.config.getoption("--write-faults"):
+            shown = json.loads(FAULTS.read_text())
+            assert shown.get(key) == row, "not what the documentation shows: --write-faults"
+
+    yield note
+    assert any(key.endswith(goes_in) for key in rows), "a fault test calls `saw`"
+
+
+def pytest_sessionfinish(session, exitstatus):
+    "With --write-faults: rows of tests that ran replace those of the same name."
+    config = session.config
+    if config.getoption("--write-faults") and exitstatus == 0:
+        kept = json.loads(FAULTS.read_text()) if FAULTS.exists() else {}
+        text = json.dumps(dict(sorted({**kept, **config.fault_rows}.items())), indent=1)
+        FAULTS.write_text(text + "\n")
