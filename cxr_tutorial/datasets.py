@@ -27,6 +27,7 @@ from .parallel.processes import progress
 NAME_FORMS = (
     re.compile(r"(?P<patient_id>(?:NORMAL2-)?IM-\d+)-\d+(?:-\d+)?$"),
     re.compile(r"(?P<patient_id>person\d+_(?P<subtype>bacteria|virus))_\d+(?:_\d+)?$"),
+    re.compile(r"(?P<patient_id>(?:(?P<subtype>BACTERIA|VIRUS)|NORMAL)-\d+)-\d+$"),
 )
 
 # %% ../nbs/course/02_datasets.ipynb #4ba228f8
@@ -37,7 +38,8 @@ def parse_name(
     stem = Path(name).stem
     for form in NAME_FORMS:
         if match := form.match(stem):
-            return {"subtype": None, **match.groupdict()}
+            found = {"subtype": None, **match.groupdict()}
+            return {**found, "subtype": found["subtype"] and found["subtype"].lower()}
     return None
 
 # %% ../nbs/course/02_datasets.ipynb #a99fdfea
