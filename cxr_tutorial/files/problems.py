@@ -23,9 +23,22 @@ _OF_A_FILE = {  # kind: (what is wrong, what to do)
     "wrong-type": ("named {suffix}, but holds {found}", "give it the right extension"),
     "wrong-pixels": (
         "pixel mode {mode} is not one of {known}",
-        "convert the file to 8-bit grey",
+        "convert the file to 8-bit or 16-bit grey",
     ),
     "too-large": ("has far more pixels than an X-ray", "remove it, or make it smaller"),
+    "several-images": (
+        "holds {count} images",
+        "save the one that is meant as a file of its own",
+    ),
+    "no-pixels": ("is DICOM without an image ({what})", "move it elsewhere: it is no X-ray"),
+    "colour": (
+        "is a colour DICOM ({mode}), so a screenshot or a print, not the X-ray itself",
+        "get the original from the archive",
+    ),
+    "no-decoder": (
+        "is compressed ({syntax}), and no installed package decodes that",
+        "export it uncompressed{otherwise}",
+    ),
 }
 
 # %% ../../nbs/files/problems.ipynb #3c1bde0e

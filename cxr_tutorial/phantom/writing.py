@@ -90,18 +90,19 @@ def _describe_exposure(data: Dataset, truth: dict) -> None:
     data.ViewCodeSequence = [_code(number, name)]
 
 # %% ../../nbs/phantom/writing.ipynb #f66efea2
-def _add_pixels(data: Dataset, stored: np.ndarray, inverted: bool) -> None:
+def _add_pixels(data: Dataset, stored: np.ndarray, inverted: bool, bits: int, window) -> None:
     "The pixels, and how to display them."
     data.PixelIntensityRelationship = "LOG"
     data.PixelIntensityRelationshipSign = 1 if inverted else -1
     data.RescaleIntercept, data.RescaleSlope, data.RescaleType = "0", "1", "US"
     data.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
-    data.WindowCenter, data.WindowWidth = "2048", "4096"
+    data.WindowCenter, data.WindowWidth = (f"{number:g}" for number in window)
     data.SamplesPerPixel = 1
     data.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
     data.Rows, data.Columns = stored.shape
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-    data.PixelData = stored.tobytes()
+    data.BitsAllocated, data.PixelRepresentation = 8 * stored.itemsize, 0
+    data.BitsStored, data.HighBit = bits, bits - 1
+    data.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
 
 # %% ../../nbs/phantom/writing.ipynb #4a9b740c
 def write_dicom(
@@ -110,17 +111,23 @@ def write_dicom(
     patient_id: str,  # identifier of the patient
     study_day: int = 0,  # days since the first study; sets the study date
     inverted: bool = False,  # store as MONOCHROME1 (largest value black), not MONOCHROME2
+    bits: int = 12,  # bits per pixel, 8 to 16
+    window: tuple | None = None,  # centre and width of the values that are used; all if not given
 ) -> None:
-    """Write a Digital X-Ray Image for Presentation (DICOM PS3.3, A.26) with 12 bits per pixel.
+    """Write a Digital X-Ray Image for Presentation (DICOM PS3.3, A.26).
 
     The same content gives the same bytes."""
-    stored = np.uint16(taken.image) * 16
-    if inverted:
-        stored = 4095 - stored
+    center, width = window or (2 ** (bits - 1), 2**bits)
+    low, high = center - width / 2, center + width / 2 - 1
+    if not 8 <= bits <= 16 or low < 0 or high > 2**bits - 1:
+        raise ValueError(f"a window from {low:g} to {high:g} does not fit into {bits} bits")
+    shown = taken.image / 255
+    stored = np.rint(low + (1 - shown if inverted else shown) * (high - low))
+    stored = stored.astype(np.uint8 if bits == 8 else np.uint16)
     data = _new_file(file, patient_id, study_day, stored)
     _describe_patient(data, taken.truth, patient_id, study_day)
     _describe_exposure(data, taken.truth)
-    _add_pixels(data, stored, inverted)
+    _add_pixels(data, stored, inverted, bits, (center, width))
     data.save_as(file, enforce_file_format=True)
 
 # %% ../../nbs/phantom/writing.ipynb #a416ad93
