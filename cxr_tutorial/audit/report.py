@@ -15,8 +15,9 @@ from .copies import COPY_CHECKS
 from .findings import FILE_CHECKS, SIZE_CHECKS, Case, Check, Found, findings_table
 from .labels import LABEL_CHECKS
 from .shortcuts import CONTENT_CHECKS, SHORTCUT_CHECKS
-from ..datasets import read_folder
+from ..files.archives import cohort_from
 from ..files.atomic import write_json
+from ..files.folders import about
 
 # %% ../../nbs/audit/report.ipynb #4a053ae0
 FEWEST = 10  # patients per class below which no model is asked
@@ -53,7 +54,7 @@ CHECKS = (
 
 # %% ../../nbs/audit/report.ipynb #aaf907ca
 def audit(
-    folder,  # as for `read_folder`
+    folder,  # as for `read_folder`; or a cohort table
     patient_pattern: str | None = None,  # see `read_folder`
     json_file=None,  # also write the report here
 ) -> pd.DataFrame:  # one row per finding, ranked: kind, level, finding, evidence, remedy, files
@@ -62,15 +63,17 @@ def audit(
     Raises `CohortError` if a class is missing, `FileNotFoundError` if there is no such folder."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what `read_folder` warns of, the report says
-        cohort = read_folder(folder, patient_pattern, on_problem="skip")
+        reading = {"patient_pattern": patient_pattern, "on_problem": "skip"}
+        cohort = cohort_from(folder, **reading)
     case = Case(cohort)
     enough = _fewest(case) >= FEWEST
     table = findings_table(case, [check for check in CHECKS if enough or not check.models])
     patients = int(cohort.patient_id.nunique())
-    about = {"folder": str(folder), "images": len(cohort), "patients": patients}
-    table.attrs["about"] = about
+    place = about(cohort)["folder"] or "cohort table"
+    facts = {"folder": place, "images": len(cohort), "patients": patients}
+    table.attrs["about"] = facts
     if json_file:
-        write_json({**about, "findings": table.to_dict("records")}, json_file)
+        write_json({**facts, "findings": table.to_dict("records")}, json_file)
     return table
 
 # %% ../../nbs/audit/report.ipynb #1ea2aaf8

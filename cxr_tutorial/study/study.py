@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from ..cache.features import cached_features
 from ..cache.images import cached_image_loader, cached_loaders, identity_collate
-from ..datasets import read_folder
 from ..environment import environment_report, seed_everything
+from ..files.archives import cohort_from
 from ..files.atomic import atomic_folder, check_output, write_json
 from ..metrics import choose_threshold
 from ..models import MedicalImageClassifier, freeze, load_model, save_model, unfreeze
@@ -146,7 +146,7 @@ def _save_study(out: Path, model, metrics: dict, cohort, val, test, history) -> 
 
 # %% ../../nbs/study/study.ipynb #a7adb6cc
 def run_study(
-    folder,  # holds NORMAL and PNEUMONIA, or splits with them inside
+    folder,  # holds NORMAL and PNEUMONIA, or splits with them inside; or a cohort table
     out,  # folder for the results
     backbone: str = "efficientnet_lite0",  # one of `models.BACKBONES`
     size: int = 224,  # side of the input square, pixels
@@ -161,7 +161,8 @@ def run_study(
     "Run the whole study: model, config, metrics, split, predictions and report in one folder."
     start, out = time.perf_counter(), Path(out).expanduser()
     check_output(out, overwrite)
-    cohort = split_by_patient(read_folder(folder, patient_pattern, on_problem), seed=seed)
+    read = {"patient_pattern": patient_pattern, "on_problem": on_problem}
+    cohort = split_by_patient(cohort_from(folder, **read), seed=seed)
     model, history = train_model(cohort, backbone, size, epochs, finetune, seed)
     val = predict_table(model, cohort[cohort.split == "val"], "predicting val")
     test = predict_table(model, cohort[cohort.split == "test"], "predicting test")
@@ -185,7 +186,7 @@ def _seen(model_dir: Path, cohort: pd.DataFrame) -> int:
 # %% ../../nbs/study/study.ipynb #83ffa6e4
 def evaluate_model(
     model_dir,  # a folder written by `run_study`
-    folder,  # holds NORMAL and PNEUMONIA, directly or one level down
+    folder,  # holds NORMAL and PNEUMONIA, directly or one level down; or a cohort table
     json_file=None,  # write the result here, too
     draws: int = 1000,  # bootstrap repetitions for the intervals
     on_problem: str = "raise",  # "raise" or "skip" files that cannot be used
@@ -197,7 +198,7 @@ def evaluate_model(
     if "threshold" not in extra or not (model_dir / "split.csv").is_file():
         advice = "Point to the output folder of `run_study` or `cxr-tutorial train`."
         raise FileNotFoundError(f"{model_dir} does not hold a complete study. {advice}")
-    cohort = read_folder(folder, patient_pattern, on_problem)
+    cohort = cohort_from(folder, patient_pattern=patient_pattern, on_problem=on_problem)
     seen = _seen(model_dir, cohort)
     predictions = predict(model, cached_image_loader(cohort, *_how(model)))
     result = metrics_dict(predictions, extra["threshold"], draws)
