@@ -9,6 +9,7 @@ from cxr_tutorial.dev.runner import pitfalls_of
 
 SLUGS = {
     "unseeded-run",
+    "raw-dicom-values",
     "image-level-leakage",
     "duplicate-images",
     "oversample-before-split",
