@@ -103,7 +103,7 @@ def write_cohort(
     """
     settings = CohortSettings(**{**asdict(settings or CohortSettings()), **changes})
     check_settings(settings)
-    with atomic_folder(folder, replace=False) as unfinished:
+    with atomic_folder(folder) as unfinished:
         metadata = _render(plan_cohort(settings), unfinished, settings, workers)
         metadata.to_csv(unfinished / "metadata.csv", index=False)
         unfinished.chmod(0o755)
