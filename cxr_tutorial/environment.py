@@ -25,12 +25,13 @@ from .parallel.processes import processes
 # %% ../nbs/course/00_environment.ipynb #1cb40fa6
 def cache_dir() -> Path:  # an existing folder
     "The folder for files that can be made again: `CXR_CACHE`, or `~/.cache/cxr_tutorial`."
-    folder = Path(os.environ.get("CXR_CACHE") or "~/.cache/cxr_tutorial").expanduser()
+    name = os.environ.get("CXR_CACHE") or "~/.cache/cxr_tutorial"
     try:
+        folder = Path(name).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the second: there is no home folder
         raise OSError(
-            f"The cache folder {folder} cannot be made ({error}). "
+            f"The cache folder {name} cannot be made ({error}). "
             "Set CXR_CACHE to a folder you may write to."
         ) from error
     return folder

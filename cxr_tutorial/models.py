@@ -222,42 +222,102 @@ def save_model(
 ) -> None:
     "Write weights, configuration and preprocessing into one safetensors file, atomically."
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    facts = json.dumps({"config": model.config, "extra": extra or {}})
+    facts = json.dumps({"config": model.config, "extra": extra or {}}, allow_nan=False)
     with atomic_path(path) as partial_path:
         save_file(tensors, partial_path, metadata={"cxr_tutorial": facts})
 
 # %% ../nbs/course/08_models.ipynb #6209f71f
-def _read_checkpoint(path) -> tuple[dict, dict]:  # facts, tensors
-    "Facts and tensors in a file of `save_model`; says what is wrong with another file."
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist. Train a model first, or correct the path.")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is damaged or no safetensors file ({error}). "
-            "Copy it again, or train the model again."
-        ) from error
-    if "cxr_tutorial" not in metadata:
+def _is_number(value, low: float, high: float) -> bool:
+    "Is it a number in this range? NaN is in none."
+    return type(value) in (int, float) and low <= value <= high
+
+# %% ../nbs/course/08_models.ipynb #c5a1e020
+def _config_problem(facts) -> str | None:
+    "What is wrong with the facts beside the weights, which anybody may have written."
+    if not (isinstance(facts, dict) and isinstance(facts.get("config"), dict)):
+        return "there is none"
+    config, extra = facts["config"], facts.get("extra")
+    if not isinstance(extra, dict) or not _is_number(extra.get("threshold", 0.5), 0, 1):
+        return "the threshold is not from 0 to 1"
+    if config.get("backbone") not in list(BACKBONES):
+        return "the backbone is unknown"
+    limits = {"outputs": (1, 1000), "size": (8, 4096), "dropout": (0, 1)}
+    for name, (low, high) in limits.items():
+        whole = isinstance(config.get(name), int) or name == "dropout"
+        if not (whole and _is_number(config.get(name), low, high)):
+            return f"{name} is not from {low} to {high}"
+    for name, low in (("mean", -1000), ("std", 1e-6)):
+        values = config.get(name)
+        if not isinstance(values, list) or len(values) != 3:
+            return f"{name} is not three numbers"
+        if not all(_is_number(value, low, 1000) for value in values):
+            return f"{name} is not from {low} to 1000"
+    return None
+
+# %% ../nbs/course/08_models.ipynb #c5a1e021
+def _read_facts(file, path) -> dict:
+    "The configuration in an opened file. Raises `ValueError` if it cannot be one of `save_model`."
+    text = (file.metadata() or {}).get("cxr_tutorial")
+    if text is None:
         raise ValueError(
             f"{path} holds weights, but not the configuration that `save_model` writes. "
             "Save it again with `save_model`."
         )
-    return json.loads(metadata["cxr_tutorial"]), tensors
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        facts = None
+    wrong = _config_problem(facts)
+    if wrong:
+        raise ValueError(
+            f"the configuration in {path} cannot be used: {wrong}. Train the model again."
+        )
+    return facts
+
+# %% ../nbs/course/08_models.ipynb #c5a1e022
+def _read_weights(file, path, expected: dict) -> dict:
+    "The tensors of a file, if names, shapes and types are expected; only then they are read."
+    names, again = set(file.keys()), "Copy it again, or train the model again."
+    different = sorted(names ^ set(expected))
+    for name in sorted(names & set(expected)):
+        if list(file.get_slice(name).get_shape()) != list(expected[name].shape):
+            different.append(name)
+    if different:
+        raise ValueError(
+            f"the weights in {path} do not fit its configuration: {different[0]} and "
+            f"{len(different) - 1} more are missing, unknown or of another shape. {again}"
+        )
+    tensors = {name: file.get_tensor(name) for name in expected}
+    for name, tensor in tensors.items():
+        if tensor.dtype != expected[name].dtype or not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: {name} holds values that are no usable weights. {again}")
+    return tensors
 
 # %% ../nbs/course/08_models.ipynb #113c1c5d
 def load_model(
     path,  # file written by `save_model`
 ) -> tuple[MedicalImageClassifier, dict]:  # the model in evaluation mode, and the extra facts
-    "Rebuild a model. Raises `FileNotFoundError`, or `ValueError` for a damaged or foreign file."
-    facts, tensors = _read_checkpoint(path)
-    options = {k: facts["config"][k] for k in ("backbone", "outputs", "dropout", "size")}
-    model = MedicalImageClassifier(**options, pretrained=False)
-    model.config = facts["config"]
+    """Rebuild a model. Raises `ValueError` for a damaged or foreign file, and `FileNotFoundError`.
+
+    Only safetensors are read, which hold numbers and text: nothing in a file is ever executed.
+    """
     try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit its configuration: {error}") from error
+        Path(path).open("rb").close()
+        with safe_open(path, "pt") as file:
+            facts = _read_facts(file, path)
+            options = {k: facts["config"][k] for k in ("backbone", "outputs", "dropout", "size")}
+            model = MedicalImageClassifier(**options, pretrained=False)
+            model.load_state_dict(_read_weights(file, path, model.state_dict()))
+    except FileNotFoundError as error:
+        advice = "Train a model first, or correct the path."
+        raise FileNotFoundError(f"{path} does not exist. {advice}") from error
+    except PermissionError as error:
+        advice = "Ask its owner to let you read it."
+        raise PermissionError(f"{path} is there, but you may not read it. {advice}") from error
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged or no safetensors file ({error}). "
+            "Copy it again, or train the model again."
+        ) from error
+    model.config = facts["config"]
     return model.eval(), facts["extra"]

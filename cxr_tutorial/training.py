@@ -137,6 +137,7 @@ class BestEpoch:
 
     def __init__(self, model: nn.Module):
         self.model, self.rows, self.lowest, self.waited = model, [], math.inf, 0
+        self.stopped = False  # by hand
 
     def __enter__(self) -> "BestEpoch":
         self.weights = copy.deepcopy(self.model.state_dict())
@@ -153,14 +154,16 @@ class BestEpoch:
 
     def __exit__(self, kind, *_) -> bool:
         self.model.load_state_dict(self.weights)
-        if kind is KeyboardInterrupt:
+        self.stopped = kind is KeyboardInterrupt
+        if self.stopped:
             print("stopped by hand; the best epoch so far is restored")
-        return kind is KeyboardInterrupt  # nothing else is swallowed
+        return self.stopped  # nothing else is swallowed
 
     def history(self) -> pd.DataFrame:  # one row per epoch; best marks the one that is restored
         columns = ["train_loss", "val_loss", "val_auroc", "lr", "seconds"]
         table = pd.DataFrame(self.rows, columns=columns)
         table.index = pd.RangeIndex(1, len(table) + 1, name="epoch")
+        table.attrs["stopped_by_hand"] = self.stopped
         return table.assign(best=table.index == len(table) - self.waited)
 
 # %% ../nbs/course/09_training.ipynb #c5f3ce1e

@@ -25,7 +25,7 @@ from cxr_tutorial.cache.images import (
     private_folder,
 )
 from ..environment import choose_device, choose_precision
-from ..files.atomic import build_once, fingerprint, write_rows
+from ..files.atomic import build_once, fingerprint, whole_rows, write_rows
 from ..parallel.processes import processes, progress
 from ..parallel.shards import shard_loader
 
@@ -128,7 +128,7 @@ def _one_version(network, loader: DataLoader, device, description: str, view: tu
         batches = _run_network(network, loader, device, description)
         write_rows(file, (features for features, _, _ in batches), len(images))
 
-    file = build_once(private_folder("features") / f"{name}.npy", build)
+    file = build_once(private_folder("features") / f"{name}.npy", build, whole_rows)
     return RowFile(file), images.labels, images.patients
 
 # %% ../../nbs/cache/features.ipynb #27cf65a2

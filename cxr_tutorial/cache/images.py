@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from .augment import batch_transform
 from ..environment import cache_dir
-from ..files.atomic import build_once, fingerprint, write_rows
+from ..files.atomic import build_once, fingerprint, whole_rows, write_rows
+from ..files.problems import ImageError, problem
 from ..files.readers import load_image
 from ..loaders import balanced_sampler
 from ..parallel.processes import progress
@@ -30,7 +31,12 @@ def private_folder(
 ) -> Path:  # an existing folder
     "A folder in the cache that only its owner may open, because it holds copies of X-rays."
     folder = cache_dir() / name
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"{folder} could not be made ({error.strerror}). Set CXR_CACHE to a folder of yours."
+        ) from error
     return folder
 
 # %% ../../nbs/cache/images.ipynb #ee3c394c
@@ -39,7 +45,11 @@ DECODING = "images 3"  # another number when a change alters what comes out
 # %% ../../nbs/cache/images.ipynb #3989982d
 def _small_image(path: str, expected: int, size: int) -> np.ndarray:  # (1, size, size) uint8
     "One image as a padded square; `expected` is the size of its file in bytes."
-    if Path(path).stat().st_size != expected:
+    try:
+        found = Path(path).stat().st_size
+    except FileNotFoundError as error:
+        raise ImageError(problem("vanished-file", path)) from error
+    if found != expected:
         raise OSError(
             f"{path} has changed since the cohort was read. Read the folder again (`read_folder`)."
         )
@@ -62,7 +72,8 @@ def decode_once(
 ) -> Path:  # .npy file, (images, size, size) uint8: the different images, ordered by their hash
     """Decode, shrink and pad the images of a cohort into one file, or find that file.
 
-    Raises `OSError` for an image file that has changed since the cohort was read.
+    Raises `OSError` for an image file that has changed since the cohort was read, and `ImageError`
+    for one that has vanished. A file in the cache that is not whole is made again.
     """
     different = cohort.drop_duplicates("image_hash").sort_values("image_hash")
     file = private_folder("images") / f"{fingerprint(DECODING, size, *different.image_hash)}.npy"
@@ -73,7 +84,7 @@ def decode_once(
             file, progress(images, "decoding X-rays", "image", len(different)), len(different)
         )
 
-    return build_once(file, build)
+    return build_once(file, build, whole_rows)
 
 # %% ../../nbs/cache/images.ipynb #e1f81959
 class RowFile:

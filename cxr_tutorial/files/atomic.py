@@ -210,9 +210,7 @@ def check_output(
     held = [file.name for file in out.iterdir()] if out.exists() else []
     held = [name for name in held if name != "lost+found" and not name.startswith(".")]
     if held and not overwrite:
-        raise FileExistsError(
-            f"{out} exists already. Choose another folder, or allow to overwrite it."
-        )
+        raise FileExistsError(f"{out} exists already. {other[:-1]}, or allow to overwrite it.")
     missing = [name for name in names if name not in held]
     if held and missing:
         raise FileExistsError(
@@ -225,7 +223,8 @@ def check_output(
 @contextmanager
 def _claimed(out: Path):
     "Make a folder and keep other processes out of it. What a killed process left is removed."
-    made, lock = not out.exists(), FileLock(out / ".lock")
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    lock = FileLock(out / ".lock")
     try:
         with _explaining(out, out):
             out.mkdir(parents=True, exist_ok=True)
@@ -242,9 +241,9 @@ def _claimed(out: Path):
         with suppress(OSError):
             os.unlink(lock.lock_file)
         lock.release()
-        with suppress(OSError):  # not empty
-            if made:
-                out.rmdir()
+        with suppress(OSError):  # one is not empty
+            for folder in made:
+                folder.rmdir()
 
 # %% ../../nbs/files/atomic.ipynb #c5a1e011
 def _keep_room(file: Path, room: int) -> None:
