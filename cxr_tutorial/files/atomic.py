@@ -205,7 +205,7 @@ def check_output(
         data = Path(data).expanduser().resolve()
         if out.is_relative_to(data) or data.is_relative_to(out):
             raise FileExistsError(
-                f"{out} and the data in {data} must not lie in each other. {other}"
+                f"{out} and the data in {data} may not lie in each other. {other}"
             )
     held = [file.name for file in out.iterdir()] if out.exists() else []
     held = [name for name in held if name != "lost+found" and not name.startswith(".")]
