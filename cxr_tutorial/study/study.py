@@ -8,22 +8,47 @@ __all__ = ['train_model', 'predict_table', 'metrics_dict', 'run_study', 'evaluat
 # %% ../../nbs/study/study.ipynb #935496be
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
+import torch
 from torch.utils.data import DataLoader
 
 from ..cache.features import cached_features
-from ..cache.images import cached_image_loader, cached_loaders, identity_collate
+from cxr_tutorial.cache.images import (
+    cached_image_loader,
+    cached_loaders,
+    decode_once,
+    identity_collate,
+)
 from ..environment import environment_report, seed_everything
 from ..files.archives import cohort_from
-from ..files.atomic import atomic_folder, check_output, write_json
+from cxr_tutorial.files.atomic import (
+    check_output,
+    fingerprint,
+    harmless_cell,
+    output_folder,
+    write_csv,
+    write_json,
+)
+from ..files.folders import about, leave_out
+from ..files.problems import ImageError
+from ..files.readers import reader_of
+from ..files.tables import need_columns
 from ..metrics import choose_threshold
-from ..models import MedicalImageClassifier, freeze, load_model, save_model, unfreeze
+from cxr_tutorial.models import (
+    MedicalImageClassifier,
+    freeze,
+    load_model,
+    make_backbone,
+    save_model,
+    unfreeze,
+)
 from ..parallel.processes import is_first_process, processes
 from ..splits import leakage_report, split_by_patient, split_table
 from ..statistics.bootstrap import evaluate_predictions
-from .report import INTENDED_USE, write_report
+from .report import INTENDED_USE, hide_ids, write_report
 from ..training import fit, predict
 
 # %% ../../nbs/study/study.ipynb #236ca27c
@@ -67,7 +92,7 @@ def train_model(
     finetune: int = 0,  # further epochs for the whole network
     seed: int = 0,  # of weights and order
 ) -> tuple[MedicalImageClassifier, pd.DataFrame]:  # the best model, and its history
-    "Train a head on a frozen backbone and, if asked, fine-tune all of it."
+    "Train a head on a frozen backbone and, if asked, fine-tune all of it. A stop by hand ends it."
     seed_everything(seed)
     model = freeze(MedicalImageClassifier(backbone, size=size))
     loaders = {}
@@ -76,9 +101,12 @@ def train_model(
         text = f"extracting {part} features"
         loaders[part] = _feature_loader(model, table, text, shuffle=part == "train")
     history = fit(model.head, loaders["train"], loaders["val"], epochs=epochs, patience=8)
-    if finetune:
+    if history.empty:
+        raise KeyboardInterrupt("stopped by hand before the first epoch was over")
+    if finetune and not history.attrs["stopped_by_hand"]:
         more = _fine_tune(model, cohort, finetune, seed)
         history = pd.concat([history, more], ignore_index=True)
+        history.attrs = more.attrs
         history.index = pd.RangeIndex(1, len(history) + 1, name="epoch")
         history["best"] = history.val_loss == history.val_loss.min()
     return model, history
@@ -116,33 +144,93 @@ def metrics_dict(
 
 # %% ../../nbs/study/study.ipynb #083de8f0
 def _facts(cohort: pd.DataFrame, seed: int) -> dict:
-    "What a reader of the numbers has to know about the split."
-    shared = leakage_report(cohort).groupby("shared")["count"].sum()
+    "What a reader of the numbers has to know about the split and its doubts."
+    shared, known = leakage_report(cohort).groupby("shared")["count"].sum(), about(cohort)
     return {
         "threshold_policy": "youden, on validation patients",
         "shared_patients": int(shared["patients"]),
         "shared_images": int(shared["identical images"]),
         "splits": split_table(cohort)[["images", "patients"]].T.to_dict(),
+        "notices": [{k: str(row[k]) for k in ("kind", "problem")} for row in known["notices"]],
+        "left_out": len(known["problems"]),
         "seed": seed,
         "intended_use": INTENDED_USE,
     }
 
 # %% ../../nbs/study/study.ipynb #e007d7c5
-def _save_study(out: Path, model, metrics: dict, cohort, val, test, history) -> None:
-    "Write everything at once."
+STUDY_FILES = (
+    "model.safetensors",
+    "split.csv",
+    "predictions.csv",
+    "config.json",
+    "report.html",
+    "metrics.json",
+)
+
+# %% ../../nbs/study/study.ipynb #c5a1e030
+def _save_study(work: Path, model, metrics: dict, tables: tuple, history, show_ids: bool) -> None:
+    "Write all files of a study. `tables`: the cohort, predictions of val and test."
+    cohort, val, test = tables if show_ids else map(hide_ids, tables)
+    rows = tables[0][tables[0].split == "test"]
+    if show_ids:
+        test = test.assign(file=[Path(path).name for path in rows.path])
+    columns = ["patient_id", "group_id", "image_hash", "label", "split"]
+    write_csv(cohort[columns], work / "split.csv")
+    write_csv(test.assign(image_hash=rows.image_hash.to_numpy()), work / "predictions.csv")
     extra = {"threshold": metrics["threshold"], "intended_use": INTENDED_USE}
+    extra["split"] = fingerprint((work / "split.csv").read_bytes())
     versions = environment_report().value.to_dict()
     config = {**model.config, **extra, "classes": ["NORMAL", "PNEUMONIA"], "versions": versions}
-    files = [Path(path).name for path in cohort.path[cohort.split == "test"]]
-    with atomic_folder(out) as work:
-        save_model(model, work / "model.safetensors", extra)
-        write_json(config, work / "config.json")
-        write_json(metrics, work / "metrics.json")
-        columns = ["patient_id", "group_id", "image_hash", "label", "split"]
-        cohort[columns].to_csv(work / "split.csv", index=False)
-        test.assign(file=files).to_csv(work / "predictions.csv", index=False)
-        write_report(work / "report.html", metrics, cohort, test, val, history)
-        work.chmod(0o755)
+    save_model(model, work / "model.safetensors", extra)
+    write_json(config, work / "config.json")
+    write_report(work / "report.html", metrics, cohort, test, val, history)
+    write_json(metrics, work / "metrics.json")
+
+# %% ../../nbs/study/study.ipynb #c5a1e031
+def _bytes_needed(backbone: str) -> int:
+    "Room for the files of a study: the weights, and a few million bytes for all others."
+    with torch.device("meta"):  # shapes only
+        network, _ = make_backbone(backbone, pretrained=False)
+    weights = network.state_dict().values()
+    return sum(weight.numel() * weight.element_size() for weight in weights) + 5_000_000
+
+# %% ../../nbs/study/study.ipynb #c5a1e032
+def _is_image(file: Path) -> bool:
+    "Is it a file that one of the readers would read?"
+    try:
+        return file.is_file() and reader_of(file) is not None
+    except ImageError:
+        return False
+
+# %% ../../nbs/study/study.ipynb #c5a1e037
+def _check_place(out, overwrite: bool, folder) -> None:
+    "Raise `FileExistsError` if the results must not be written there."
+    data = about(folder)["folder"] if isinstance(folder, pd.DataFrame) else folder
+    out = check_output(out, STUDY_FILES, overwrite, data)
+    for file in out.rglob("*") if out.exists() else ():
+        if _is_image(file):
+            raise FileExistsError(f"{out} holds images ({file.name}). Choose another folder.")
+
+# %% ../../nbs/study/study.ipynb #c5a1e034
+def _split_and_decode(cohort: pd.DataFrame, size: int, seed: int, on_problem: str) -> pd.DataFrame:
+    "Split, and decode all images: one that has vanished is known, or left out, before training."
+    while True:
+        result = split_by_patient(cohort, seed=seed)
+        try:
+            for part in ("train", "val", "test"):
+                decode_once(result[result.split == part], size)
+            return result
+        except ImageError as error:
+            cohort = leave_out(cohort, [error.problem], on_problem)
+
+# %% ../../nbs/study/study.ipynb #c5a1e035
+def _check_intervals(cohort: pd.DataFrame, draws: int, seed: int) -> None:
+    "Raise `ValueError` now if the test patients will be too few for an interval."
+    test = cohort.loc[cohort.split == "test", ["label", "patient_id"]]
+    try:
+        evaluate_predictions(test.assign(probability=0.25 + test.label / 2), 0.5, draws, seed)
+    except ValueError as error:
+        raise ValueError(f"the test set: {error}. Nothing has been trained.") from error
 
 # %% ../../nbs/study/study.ipynb #a7adb6cc
 def run_study(
@@ -156,32 +244,60 @@ def run_study(
     draws: int = 1000,  # bootstrap repetitions for the intervals
     on_problem: str = "raise",  # "raise" or "skip" files that cannot be used
     patient_pattern: str | None = None,  # see `datasets.read_folder`
-    overwrite: bool = False,  # replace an existing output folder
+    overwrite: bool = False,  # replace the files of an earlier study
+    show_ids: bool = False,  # write patient ids and file names instead of codes
 ) -> dict:  # the content of metrics.json
     "Run the whole study: model, config, metrics, split, predictions and report in one folder."
-    start, out = time.perf_counter(), Path(out).expanduser()
-    check_output(out, overwrite)
-    read = {"patient_pattern": patient_pattern, "on_problem": on_problem}
-    cohort = split_by_patient(cohort_from(folder, **read), seed=seed)
-    model, history = train_model(cohort, backbone, size, epochs, finetune, seed)
-    val = predict_table(model, cohort[cohort.split == "val"], "predicting val")
-    test = predict_table(model, cohort[cohort.split == "test"], "predicting test")
-    threshold = choose_threshold(val.label, val.probability)
-    metrics = metrics_dict(test, threshold, draws, seed) | _facts(cohort, seed)
-    metrics["seconds"] = round(time.perf_counter() - start, 1)
-    if is_first_process():  # one process writes
-        _save_study(out, model, metrics, cohort, val, test, history)
+    start, room = time.perf_counter(), _bytes_needed(backbone)
+    _check_place(out, overwrite, folder)
+    first = is_first_process()  # one process writes
+    with output_folder(out, STUDY_FILES, overwrite, room) if first else nullcontext() as begin:
+        cohort = cohort_from(folder, patient_pattern=patient_pattern, on_problem=on_problem)
+        cohort = _split_and_decode(cohort, size, seed, on_problem)
+        _check_intervals(cohort, draws, seed)
+        model, history = train_model(cohort, backbone, size, epochs, finetune, seed)
+        val = predict_table(model, cohort[cohort.split == "val"], "predicting val")
+        test = predict_table(model, cohort[cohort.split == "test"], "predicting test")
+        threshold = choose_threshold(val.label, val.probability)
+        metrics = metrics_dict(test, threshold, draws, seed) | _facts(cohort, seed)
+        metrics |= {"epochs": len(history), **history.attrs}
+        metrics["seconds"] = round(time.perf_counter() - start, 1)
+        if first:
+            _save_study(begin(), model, metrics, (cohort, val, test), history, show_ids)
     return metrics
 
 # %% ../../nbs/study/study.ipynb #3916bde3
-def _seen(model_dir: Path, cohort: pd.DataFrame) -> int:
-    "How many images of a cohort the model was trained on; says so."
-    known = pd.read_csv(model_dir / "split.csv", dtype=str)
-    seen = int(cohort.image_hash.isin(known.image_hash[known.split != "test"]).sum())
-    if seen:
-        text = f"{seen} of {len(cohort)} images were used to train this model"
-        warnings.warn(f"{text}: the result is not about new patients.", stacklevel=3)
-    return seen
+def _seen(model_dir: Path, cohort: pd.DataFrame, split: str | None) -> dict:
+    "How many images, and ids of patients, of a cohort the model was trained on; says so."
+    file, text = model_dir / "split.csv", []
+    if split not in (None, fingerprint(file.read_bytes())):
+        raise ValueError(f"{file} does not belong to the model beside it. Train the model again.")
+    known = pd.read_csv(file, dtype=str, keep_default_na=False)
+    need_columns(known, "patient_id", "image_hash", "split")
+    known, ids = known[known.split != "test"], cohort[["patient_id"]].astype(str)
+    same = hide_ids(ids).patient_id.isin(known.patient_id)  # as codes, or as they are
+    same |= ids.patient_id.map(harmless_cell).isin(known.patient_id)
+    images = int(cohort.image_hash.isin(known.image_hash).sum())
+    patients = int(ids.patient_id[same].nunique())
+    if images:
+        text.append(f"{images} of {len(cohort)} images were used to train this model")
+    if patients:
+        text.append(
+            f"{patients} patient ids were used to train this model: the same patients, unless "
+            "another hospital happens to number alike"
+        )
+    for said in text:
+        warnings.warn(f"{said}. Then the result is not about new patients.", stacklevel=3)
+    return {"seen_in_training": images, "seen_patients": patients}
+
+# %% ../../nbs/study/study.ipynb #c5a1e036
+def _predict_those_there(model, cohort: pd.DataFrame, on_problem: str) -> pd.DataFrame:
+    "Predict all images; one that has vanished meanwhile is an error, or left out."
+    while True:
+        try:
+            return predict(model, cached_image_loader(cohort, *_how(model)))
+        except ImageError as error:
+            cohort = leave_out(cohort, [error.problem], on_problem)
 
 # %% ../../nbs/study/study.ipynb #83ffa6e4
 def evaluate_model(
@@ -191,18 +307,21 @@ def evaluate_model(
     draws: int = 1000,  # bootstrap repetitions for the intervals
     on_problem: str = "raise",  # "raise" or "skip" files that cannot be used
     patient_pattern: str | None = None,  # see `datasets.read_folder`
-) -> dict:  # as metrics.json, plus seen_in_training: images that the model was trained on
-    "Score a saved model on another folder, at the threshold fixed when it was trained."
+) -> dict:  # as metrics.json, plus seen_in_training: images, and seen_patients: ids
+    "Score a saved model on other patients, at the threshold fixed when it was trained."
     start, model_dir = time.perf_counter(), Path(model_dir).expanduser()
     model, extra = load_model(model_dir / "model.safetensors")
     if "threshold" not in extra or not (model_dir / "split.csv").is_file():
         advice = "Point to the output folder of `run_study` or `cxr-tutorial train`."
         raise FileNotFoundError(f"{model_dir} does not hold a complete study. {advice}")
+    if model.config["outputs"] != 1:
+        raise ValueError(f"the model in {model_dir} answers several questions; a study has one")
     cohort = cohort_from(folder, patient_pattern=patient_pattern, on_problem=on_problem)
-    seen = _seen(model_dir, cohort)
-    predictions = predict(model, cached_image_loader(cohort, *_how(model)))
-    result = metrics_dict(predictions, extra["threshold"], draws)
-    result |= {"seen_in_training": seen, "intended_use": INTENDED_USE}
+    seen = _seen(model_dir, cohort, extra.get("split"))
+    predictions = _predict_those_there(model, cohort, on_problem)
+    result = metrics_dict(predictions, extra["threshold"], draws) | seen
+    notices = [{k: str(row[k]) for k in ("kind", "problem")} for row in about(cohort)["notices"]]
+    result |= {"notices": notices, "intended_use": INTENDED_USE}
     result["seconds"] = round(time.perf_counter() - start, 1)
     if json_file and is_first_process():
         write_json(result, json_file)
