@@ -18,9 +18,12 @@ from cxr_tutorial.files.folders import (
     finish_cohort,
     inspect_files,
     leave_out,
-    list_files,
+    misfiled,
 )
+from .files.listing import list_files
+from .files.metadata import add_metadata
 from .files.readers import load_image
+from .files.tables import need_columns
 from .parallel.processes import progress
 
 # %% ../nbs/course/02_datasets.ipynb #7ff892fa
@@ -44,23 +47,28 @@ def parse_name(
 
 # %% ../nbs/course/02_datasets.ipynb #a99fdfea
 def read_folder(
-    folder,  # holds NORMAL and PNEUMONIA, or train/val/test with them inside, up to 3 levels down
+    folder,  # holds NORMAL and PNEUMONIA, or train/val/test with them inside, up to 5 levels down
     patient_pattern: str
     | None = None,  # regular expression with a group for the patient: r"(\d+)_"
     on_problem: str = "raise",  # one error lists all problems; or "skip" the files, with a warning
     workers: int | None = None,  # threads that decode; all cores when not given
+    classes: dict | None = None,  # class folders of other names: {"clear": 0, "covid": 1}
 ) -> pd.DataFrame:  # path, patient_id, group_id, label, subtype, split, width, ..., image_hash
-    "Read a folder of X-rays into a checked cohort table. Raises `CohortError`."
+    """Read a folder of X-rays into a checked cohort table. Raises `CohortError`.
+
+    What it did not read, and what is doubtful, is said by a `CohortWarning`.
+    """
     if on_problem not in ("raise", "skip"):
         raise ValueError(f'on_problem must be "raise" or "skip", not {on_problem!r}')
     folder = Path(folder).expanduser()
-    files, problems = list_files(folder)
+    files, problems, notices = list_files(folder, classes)
     looks = progress(inspect_files(files.path, workers), "reading X-rays", "image", len(files))
     cohort, damaged = add_inspected(files, looks)
-    cohort, misnamed, notices = add_patients(cohort, parse_name, patient_pattern)
-    problems = problems + damaged + misnamed
-    cohort = leave_out(cohort, problems, on_problem)
-    return finish_cohort(cohort, folder, problems, notices)
+    cohort, said = add_metadata(cohort, folder, files.path)
+    cohort, misnamed, unknown = add_patients(cohort, parse_name, patient_pattern)
+    problems = problems + damaged + misnamed + misfiled(cohort, classes)
+    cohort = leave_out(cohort, problems, on_problem, classes or CLASSES)
+    return finish_cohort(cohort, folder, problems, notices + said + unknown)
 
 # %% ../nbs/course/02_datasets.ipynb #4fa324ae
 def class_counts(
@@ -68,6 +76,7 @@ def class_counts(
     by: str = "subtype",  # a further column to count by: "subtype", "split", "view", ...
 ) -> pd.DataFrame:  # columns images, patients, images per patient
     "Images and patients per class."
+    need_columns(cohort, "path", "patient_id", "label", by)
     names = {label: name for name, label in CLASSES.items()}
     table = cohort.assign(**{"class": cohort.label.map(names), by: cohort[by].fillna("-")})
     groups = table.groupby(["class", by])
@@ -84,6 +93,7 @@ class ChestXrayDataset:
         transform=None,  # applied to the image, a uint8 tensor (1, height, width)
         at_least: int | None = None,  # see `load_image`
     ):
+        need_columns(cohort, "path", "label", "patient_id")
         self.paths, self.labels = cohort.path.tolist(), cohort.label.tolist()
         self.patients, self.transform, self.at_least = (
             cohort.patient_id.tolist(),
