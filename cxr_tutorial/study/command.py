@@ -9,14 +9,41 @@ __all__ = ['main', 'phantom', 'audit', 'headline', 'train', 'evaluate']
 import dataclasses
 import sys
 import warnings
+from contextlib import contextmanager
 
 import click
 
 from .. import __version__
+from ..files.problems import printable
 from ..phantom.settings import CohortSettings
 
 # %% ../../nbs/study/command.ipynb #9b1c3383
 EXPECTED = (OSError, ValueError, FloatingPointError)
+STOPPED_BY_HAND = 130  # exit code, as shells have it
+
+# %% ../../nbs/study/command.ipynb #c5a1e060
+def _plain(text) -> str:
+    "Lines in which names of files may stand, as a terminal can show them."
+    return "\n".join(printable(line) for line in str(text).split("\n"))
+
+# %% ../../nbs/study/command.ipynb #c5a1e064
+def _say(text, err: bool = False) -> None:
+    "Print lines in which names of files may stand."
+    click.echo(_plain(text), err=err)
+
+# %% ../../nbs/study/command.ipynb #c5a1e061
+def _in_words(error: BaseException) -> str | None:
+    "What to say of an error that was foreseen; None for all others."
+    torch = sys.modules.get("torch")
+    if isinstance(error, (MemoryError, *([torch.OutOfMemoryError] if torch else []))):
+        return "out of memory. Close other programs, or use a smaller --size or another --backbone."
+    if isinstance(error, ModuleNotFoundError):
+        module = (error.name or "").partition(".")[0]
+        if module in sys.stdlib_module_names:
+            return f"{error}. It is a part of Python itself: install Python with it."
+        advice = "Install what the notebooks need: pip install 'cxr_tutorial[lab]'"
+        return None if module == "cxr_tutorial" else f"{error}. {advice}"
+    return str(error) if isinstance(error, EXPECTED) else None
 
 # %% ../../nbs/study/command.ipynb #366a6bb1
 class _Course(click.Group):
@@ -24,17 +51,20 @@ class _Course(click.Group):
 
     def invoke(self, ctx):
         def show(message, *_, **__):
-            click.echo(f"warning: {message}", err=True)
+            _say(f"warning: {message}", err=True)
 
         with warnings.catch_warnings():
             warnings.showwarning = show
             try:
                 return super().invoke(ctx)
-            except ModuleNotFoundError as error:
-                advice = "Install what the notebooks need: pip install 'cxr_tutorial[lab]'"
-                raise click.ClickException(f"{error}. {advice}") from error
-            except EXPECTED as error:
-                raise click.ClickException(str(error)) from error
+            except KeyboardInterrupt:
+                _say("stopped by hand, before there was a result", err=True)
+                ctx.exit(STOPPED_BY_HAND)
+            except Exception as error:
+                text = _in_words(error)
+                if text is None:
+                    raise
+                raise click.ClickException(_plain(text)) from error
 
 # %% ../../nbs/study/command.ipynb #55524414
 @click.group(cls=_Course)
@@ -82,6 +112,16 @@ def phantom(folder, large, workers, size, **settings):
     patients = metadata.patient_id.nunique()
     click.echo(f"{len(metadata)} images of {patients} simulated patients in {folder}")
 
+# %% ../../nbs/study/command.ipynb #c5a1e063
+@contextmanager
+def _writing(json_file):
+    "Look whether the file can be written, before the work; then yield what writes it, if wanted."
+    from cxr_tutorial.files.atomic import check_file, write_json
+
+    if json_file:
+        check_file(json_file)
+    yield lambda content: write_json(content, json_file) if json_file else None
+
 # %% ../../nbs/study/command.ipynb #e513daf2
 _PATTERN = click.option(
     "--patient-pattern",
@@ -99,7 +139,10 @@ def audit(folder, json_file, patient_pattern):
     "Look for the faults of the data in FOLDER: copies, leaks, shortcuts, wrong labels."
     from cxr_tutorial.audit.report import audit, describe_audit
 
-    click.echo(describe_audit(audit(folder, patient_pattern, json_file)))
+    with _writing(json_file) as write:
+        table = audit(folder, patient_pattern)
+        _say(describe_audit(table))
+        write({**table.attrs["about"], "findings": table.to_dict("records")})
 
 # %% ../../nbs/study/command.ipynb #1a8b5721
 def _reading_options(command):
@@ -113,10 +156,15 @@ def _reading_options(command):
 # %% ../../nbs/study/command.ipynb #0de8425c
 def headline(metrics: dict) -> str:  # from `run_study`
     "The result of a study in two lines."
-    low, high = metrics["auroc_ci"]
+    shown = {}
+    for name in ("auroc", "sensitivity", "specificity"):
+        shown[name] = "unknown" if metrics[name] is None else f"{metrics[name]:.3f}"
+    interval = "no interval"
+    if metrics["auroc_ci"]:
+        interval = "95 % interval {:.3f} to {:.3f}".format(*metrics["auroc_ci"])
     return (
-        f"AUROC {metrics['auroc']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
-        f"sensitivity {metrics['sensitivity']:.3f}, specificity {metrics['specificity']:.3f}, "
+        f"AUROC {shown['auroc']} ({interval}), sensitivity {shown['sensitivity']}, "
+        f"specificity {shown['specificity']}, "
         f"on {metrics['n_images']} images of {metrics['n_patients']} patients\n"
         f"{metrics['intended_use']}"
     )
@@ -142,7 +190,8 @@ _BACKBONE = "efficientnet_lite0 needs no download."
 @click.option(
     "--seed", default=0, show_default=True, type=_NATURAL, help="Same seed, same weights."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier study.")
+@click.option("--show-ids", is_flag=True, help="Write patient ids and file names, not codes.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of an earlier study.")
 @_reading_options
 def train(folder, out, skip_bad, **options):
     "Run a whole study on FOLDER: split by patient, train, test on patients never seen, report."
@@ -152,7 +201,10 @@ def train(folder, out, skip_bad, **options):
     metrics = run_study(folder, out, on_problem="skip" if skip_bad else "raise", **options)
     if is_first_process():
         seconds = f"made in {metrics['seconds']:.0f} seconds"
-        click.echo(f"{headline(metrics)}\nmodel, metrics and report are in {out}, {seconds}")
+        _say(f"{headline(metrics)}\nmodel, metrics and report are in {out}, {seconds}")
+    if metrics["stopped_by_hand"]:
+        _say("training was stopped by hand; this is the best epoch so far", err=True)
+        click.get_current_context().exit(STOPPED_BY_HAND)
 
 # %% ../../nbs/study/command.ipynb #942a4c3c
 @main.command()
@@ -168,9 +220,11 @@ def evaluate(model_dir, folder, json_file, skip_bad, **options):
     from cxr_tutorial.study.study import evaluate_model
 
     skip = "skip" if skip_bad else "raise"
-    result = evaluate_model(model_dir, folder, json_file, on_problem=skip, **options)
-    if is_first_process():
-        click.echo(headline(result))
+    with _writing(json_file) as write:
+        result = evaluate_model(model_dir, folder, on_problem=skip, **options)
+        if is_first_process():
+            _say(headline(result))
+            write(result)
 
 # %% ../../nbs/study/command.ipynb #b731b498
 #| eval: false
