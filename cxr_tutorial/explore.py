@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from .files.folders import CLASSES
 from .files.readers import load_image
+from .files.tables import need_columns
 from .parallel.processes import progress
 
 # %% ../nbs/course/03_explore.ipynb #5d7cacb2
@@ -28,6 +29,7 @@ def sample_rows(
     seed: int = 0,  # same seed, same choice
 ) -> pd.DataFrame:  # at most n rows per class, each of another patient
     "Choose images of different patients at random."
+    need_columns(cohort, "label", "patient_id")
     mixed = cohort.sample(frac=1, random_state=seed).drop_duplicates(["label", "patient_id"])
     return mixed.groupby("label").head(n).sort_values("label", kind="stable")
 
@@ -38,6 +40,7 @@ def show_samples(
     seed: int = 0,  # same seed, same choice
 ) -> Figure:
     "One row of sample images per class."
+    need_columns(cohort, "path", "label", "patient_id", "subtype")
     rows = sample_rows(cohort, n, seed)
     figure, axes = plt.subplots(2, n, figsize=(2.3 * n, 4.2), squeeze=False)
     for ax in axes.flat:
@@ -57,6 +60,7 @@ def size_table(
     cohort: pd.DataFrame,  # cohort table with width, height (pixels) and bytes
 ) -> pd.DataFrame:  # per class: quartiles of width, height, aspect ratio, file size (kilobytes)
     "Sizes of the images per class, as median with quartiles."
+    need_columns(cohort, "label", "width", "height", "bytes")
     values = pd.DataFrame({"class": cohort.label.map(NAMES)})
     values["width"] = cohort.width
     values["height"] = cohort.height
@@ -70,6 +74,7 @@ def plot_sizes(
     cohort: pd.DataFrame,  # cohort table with width, height and bytes
 ) -> Figure:
     "Width against height, aspect ratio and file size, per class."
+    need_columns(cohort, "label", "width", "height", "bytes")
     data = cohort[["width", "height"]].assign(aspect=cohort.width / cohort.height)
     data["kB"] = cohort.bytes / 1000
     data["class"] = cohort.label.map(NAMES)
@@ -91,6 +96,7 @@ def intensity_histogram(
     seed: int = 0,  # of that choice
 ) -> pd.DataFrame:  # 256 rows (grey level), one column per class: share of pixels
     "Histogram of grey levels per class, one image in memory at a time."
+    need_columns(cohort, "path", "label")
     if limit:
         cohort = cohort.sample(frac=1, random_state=seed).groupby("label").head(limit)
     counts = {name: np.zeros(256, np.int64) for name in CLASSES}
@@ -133,6 +139,7 @@ def shortcut_auroc(
     seed: int = 0,  # of the draws
 ) -> pd.Series:  # auroc (0.5 to 1), low, high, and which values pneumonia has
     "How well one number tells the label, with a 95 % interval by drawing patients."
+    need_columns(cohort, "label", "patient_id")
     labels, scores = cohort.label.to_numpy(), np.asarray(values, float)
     direction = "higher"
     if roc_auc_score(labels, scores) < 0.5:

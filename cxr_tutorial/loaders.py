@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from .datasets import ChestXrayDataset
 from .environment import choose_device, choose_precision
+from .files.tables import check_labels, need_columns
 from .parallel.processes import progress
+from .splits import usual_parts
 from .transforms import IMAGENET_MEAN, IMAGENET_STD
 
 # %% ../nbs/course/07_loaders.ipynb #4262bb7c
@@ -38,10 +40,8 @@ def balanced_sampler(
     generator: torch.Generator | None = None,  # makes the draw repeatable
 ) -> WeightedRandomSampler:  # draws as many images as there are, with replacement
     "A sampler that draws both classes equally often. Raises `ValueError` if a class is absent."
-    labels = np.asarray(labels, int)
+    labels = check_labels(labels, both=True)
     counts = np.bincount(labels, minlength=2)
-    if not counts.all():
-        raise ValueError(f"a balanced sampler needs both classes; the counts are {counts.tolist()}")
     return WeightedRandomSampler(1.0 / counts[labels], len(labels), generator=generator)
 
 # %% ../nbs/course/07_loaders.ipynb #8c1e94ba
@@ -54,10 +54,14 @@ def make_loaders(
     workers: int | None = None,  # loader processes; `worker_count()` when not given
     seed: int = 0,  # of the order of the training images
 ) -> dict[str, DataLoader]:  # "train", "val" and "test", as far as the cohort has them
-    "Loaders of `(images, labels, patient ids)` for each part of a split."
-    loaders = {}
+    """Loaders of `(images, labels, patient ids)` for each part of a split.
+
+    Raises `ValueError` for a table without a split, such as most that `read_folder` returns.
+    """
+    need_columns(cohort, "path", "label", "patient_id", "split")
+    parts, loaders = usual_parts(cohort), {}
     for part in ("train", "val", "test"):
-        rows = cohort[cohort.split == part]
+        rows = cohort[parts == part]
         if len(rows) == 0:
             continue
         training = part == "train"
@@ -70,6 +74,8 @@ def make_loaders(
             num_workers=worker_count() if workers is None else workers,
             generator=generator,
         )
+    if not loaders:
+        raise ValueError("no image of the table is in train, val or test")
     return loaders
 
 # %% ../nbs/course/07_loaders.ipynb #a9e8688e
