@@ -19,7 +19,8 @@ from sklearn.calibration import CalibrationDisplay
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from .metrics import check_predictions
+from .files.tables import check_labels
+from .metrics import check_predictions, check_probabilities, check_scores
 
 # %% ../nbs/course/12_calibration.ipynb #f9996466
 def plot_reliability(
@@ -30,8 +31,7 @@ def plot_reliability(
     figure, ax = plt.subplots(figsize=(4, 3.4))
     for number, (name, (labels, probabilities)) in enumerate(predictions.items()):
         CalibrationDisplay.from_predictions(
-            labels,
-            probabilities,
+            *check_predictions(labels, probabilities),
             n_bins=bins,
             strategy="quantile",
             name=name,
@@ -48,16 +48,9 @@ def probability_groups(
     bins: int = 5,  # at most so many groups
 ) -> np.ndarray:  # (n,) number of each image's group, from 0
     "Groups of about equal size, by quantiles; equal probabilities are never torn apart."
+    probabilities = check_probabilities(probabilities)
     edges = np.quantile(probabilities, np.arange(1, bins) / bins)
     return np.searchsorted(np.unique(edges), probabilities, side="right")
-
-# %% ../nbs/course/12_calibration.ipynb #6c24d022
-def _check_probabilities(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:
-    "Both as arrays. Raises `ValueError` as `check_predictions` does, and outside 0 to 1."
-    labels, probabilities = check_predictions(labels, probabilities)
-    if probabilities.min() < 0 or probabilities.max() > 1:
-        raise ValueError("probabilities lie between 0 and 1; for logits, use expit first")
-    return labels, probabilities
 
 # %% ../nbs/course/12_calibration.ipynb #f05279ca
 def calibration_error(
@@ -66,7 +59,7 @@ def calibration_error(
     bins: int = 5,  # groups of about equal size
 ) -> float:  # from 0 to 1
     "Expected calibration error: mean distance of said and seen over groups (Naeini et al., 2015)."
-    labels, probabilities = _check_probabilities(labels, probabilities)
+    labels, probabilities = check_predictions(labels, probabilities)
     groups = probability_groups(probabilities, bins)
     distance = np.bincount(groups, labels) - np.bincount(groups, probabilities)
     return float(abs(distance).sum() / len(labels))
@@ -79,9 +72,8 @@ def calibration_slope(
     """Slope (Cox, 1958) and intercept (in the large, slope kept at 1) on the logit scale.
 
     Raises `ValueError` if a class is absent or a probability is not between 0 and 1."""
-    labels, probabilities = _check_probabilities(labels, probabilities)
-    if labels.min() == labels.max():
-        raise ValueError("calibration needs images of both classes; only one is present")
+    labels, probabilities = check_predictions(labels, probabilities)
+    check_labels(labels, both=True, name="labels for a calibration")
     logits = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
     line = LogisticRegression(C=1e6, max_iter=1000).fit(logits[:, None], labels)
     positive, negative = logits[labels == 1], logits[labels == 0]
@@ -102,7 +94,7 @@ def calibration_table(
     bins: int = 5,  # groups of about equal size
 ) -> dict:  # mean_predicted, prevalence, ece and brier: from 0 to 1; slope, intercept
     "Calibration in numbers: in the large, expected error, Brier score, slope and intercept."
-    labels, probabilities = _check_probabilities(labels, probabilities)
+    labels, probabilities = check_predictions(labels, probabilities)
     return {
         "mean_predicted": float(probabilities.mean()),
         "prevalence": float(labels.mean()),
@@ -120,9 +112,11 @@ def calibration_noise(
     seed: int = 0,  # of the draws
 ) -> np.ndarray:  # (draws,) from 0 to 1
     "Expected calibration errors that a perfectly calibrated model would show by chance."
-    probabilities = np.asarray(probabilities, float)
+    probabilities = check_probabilities(probabilities)
     patients = np.arange(len(probabilities)) if patients is None else patients
     patient = pd.factorize(np.asarray(patients))[0]
+    if len(patient) != len(probabilities) or (patient < 0).any():
+        raise ValueError("each image needs a patient id")
     rng = np.random.default_rng(seed)
     errors = []
     for _ in range(draws):
@@ -140,9 +134,9 @@ def fit_temperature(
 
     With every image on the right side of zero, a lower temperature is always better, so that
     these images cannot say which one is right: 1, with a warning. A warning also if the best
-    temperature is above 20: the logits do not tell the labels. `ValueError` for missing logits
-    and labels other than 0 and 1."""
-    labels, logits = check_predictions(labels, logits)
+    temperature is above 20: the logits do not tell the labels. `ValueError` for missing or
+    infinite logits and labels other than 0 and 1."""
+    labels, logits = check_scores(labels, logits)
     margins = np.where(labels == 1, logits, -logits)  # above 0: on the right side
     if (margins >= 0).all():
         said = "every image is on the right side of zero: the temperature stays 1"
@@ -165,7 +159,7 @@ def decision_curve(
     thresholds=None,  # where to look, above 0 and below 1; 0.05 to 0.95 when not given
 ) -> pd.DataFrame:  # a row for each threshold: net benefit of model, treat all, treat none
     "Net benefit (found, per image) of acting on the model, on everybody, on nobody."
-    labels, probabilities = _check_probabilities(labels, probabilities)
+    labels, probabilities = check_predictions(labels, probabilities)
     thresholds = np.arange(0.05, 0.96, 0.05) if thresholds is None else np.asarray(thresholds)
     if (thresholds <= 0).any() or (thresholds >= 1).any():
         raise ValueError("thresholds lie between 0 and 1")

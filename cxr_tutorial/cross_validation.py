@@ -12,13 +12,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.model_selection import BaseCrossValidator
 
+from .files.tables import check_labels
+
 # %% ../nbs/course/14_cross_validation.ipynb #43890307
 def _deal_patients(y, groups, n_splits: int, seed: int) -> np.ndarray:
     "The fold of each image: patients are sorted by what they hold, and dealt like cards."
-    images = pd.DataFrame({"group": np.asarray(groups), "label": np.asarray(y)})
-    if images.isna().any(axis=None) or not images.label.isin([0, 1]).all():
-        raise ValueError("each image needs a group and a label that is 0 or 1")
-    images["label"] = images.label.astype(int)
+    images = pd.DataFrame({"group": np.asarray(groups), "label": check_labels(y)})
+    if images.group.isna().any():
+        raise ValueError(f"{images.group.isna().sum()} image(s) have no group")
     patients = images.groupby("group").label.agg(label="max", positive="sum", images="size")
     fewest = patients.label.value_counts().reindex([0, 1], fill_value=0).min()
     if fewest < n_splits:

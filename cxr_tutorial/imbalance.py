@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from .files.tables import need_columns
+from .metrics import check_probabilities
+
 # %% ../nbs/course/13_imbalance.ipynb #fd6246c9
 def imbalance_table(
     cohort: pd.DataFrame,  # needs patient_id and label; uses split where present
 ) -> pd.DataFrame:  # a row for all and for each part; sensitivity ± is half of a 95 % interval
     "How unbalanced a cohort is, in patients, and how unsure that makes a sensitivity of 0.8."
+    need_columns(cohort, "patient_id", "label")
     parts = {"all": cohort}
     if "split" in cohort:
         parts |= dict(list(cohort.groupby("split", observed=True)))
@@ -39,4 +43,7 @@ def correct_prevalence(
     actual: float,  # prevalence where the model is used, 0 to 1
 ) -> np.ndarray:  # (n,) corrected probabilities, in the same order
     "Shift probabilities to another prevalence (Saerens et al., Neural Computation, 2002)."
-    return expit(logit(np.asarray(probabilities)) + logit(actual) - logit(trained))
+    if not (0 < trained < 1 and 0 < actual < 1):
+        raise ValueError(f"prevalences lie between 0 and 1, not {trained} and {actual}")
+    probabilities = check_probabilities(probabilities)
+    return expit(logit(probabilities) + logit(actual) - logit(trained))

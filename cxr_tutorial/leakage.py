@@ -6,6 +6,8 @@
 __all__ = ['patient_rows', 'permuted_label_probe', 'split_by_time']
 
 # %% ../nbs/course/05_leakage.ipynb #a8d29452
+import warnings
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
@@ -13,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from .files.tables import check_labels, need_columns
 from .splits import LEFT_OUT, group_column, split_by_patient
 
 # %% ../nbs/course/05_leakage.ipynb #9ff08a9c
@@ -41,6 +44,8 @@ def permuted_label_probe(
 ) -> pd.DataFrame:  # a row per draw: auroc with the splitter; null: auroc with a split by patient
     "AUROC on labels that are coin tosses per patient. Above chance, the splitter leaks."
     patient, names = pd.factorize(np.asarray(patients))
+    if len(patient) != len(features) or (patient < 0).any():
+        raise ValueError("each row of features needs a patient id")
     table, rows = pd.DataFrame({"patient_id": names[patient]}), []
     for draw in range(draws):
         rng = np.random.default_rng([seed, draw])
@@ -76,11 +81,14 @@ def split_by_time(
 ) -> pd.DataFrame:  # a copy with the column split: "train", "test", or "out" (used in no part)
     """Train on the past, test on the future, no patient in both.
 
-    Earlier images of test patients are "out". Raises `ValueError` if a time is missing, if the
+    Earlier images of test patients are "out". Warns if equal times make the test part less than
+    half or more than twice as large as asked for. Raises `ValueError` if a time is missing, if the
     column counts from each patient's first image, or if a part is left without one of the classes.
     """
     if not 0 < test < 1:
         raise ValueError(f"test must be a share between 0 and 1, not {test}")
+    need_columns(cohort, "patient_id", "label", column)
+    check_labels(cohort.label, both=True)
     unit = cohort[group_column(cohort)]
     times = cohort[column]
     _check_times(times, unit)
@@ -91,6 +99,9 @@ def split_by_time(
     known = unit.isin(unit[late])
     result = cohort.assign(split=np.where(late, "test", np.where(known, LEFT_OUT, "train")))
     classes = result.groupby("split").label.nunique().reindex(["train", "test"], fill_value=0)
-    if classes.min() < cohort.label.nunique():
+    if classes.min() < 2:
         raise ValueError(f"with a test part from {start} on, one of the parts lacks a class")
+    if not test / 2 <= late.mean() <= 2 * test:
+        said = f"{late.mean():.0%} of the images are in the test, not {test:.0%}: times are equal"
+        warnings.warn(said, stacklevel=2)
     return result

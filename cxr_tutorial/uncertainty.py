@@ -6,9 +6,12 @@
 __all__ = ['bootstrap_interval']
 
 # %% ../nbs/course/11_uncertainty.ipynb #01c01d38
+import warnings
+
 import numpy as np
 import pandas as pd
 
+from .files.tables import need_columns
 from .metrics import check_predictions
 
 # %% ../nbs/course/11_uncertainty.ipynb #8dceedce
@@ -18,25 +21,27 @@ def bootstrap_interval(
     draws: int = 1000,  # how often patients are drawn
     seed: int = 0,  # of the draws
     level: float = 0.95,  # share of the drawn values within the interval
-) -> dict:  # estimate, low, high
+) -> dict:  # estimate, low, high; low and high NaN, with a warning, if all draws are equal
     """A metric with a percentile interval from drawing patients (Efron, 1979).
 
     Raises `ValueError` for missing or illegal values and if most draws hold only one class."""
+    need_columns(predictions, "label", "probability", "patient_id")
     check_predictions(predictions.label, predictions.probability)
     if predictions.patient_id.isna().any():
         raise ValueError("each image needs a patient id")
-    patients = predictions.patient_id.unique()
-    images = predictions.groupby("patient_id").indices  # rows of each patient
+    images = list(predictions.groupby("patient_id", sort=False).indices.values())
     values = []
     for number in range(draws):
         rng = np.random.default_rng([seed, number])
-        drawn = rng.integers(len(patients), size=len(patients))
-        rows = np.concatenate([images[patients[k]] for k in drawn])
-        sample = predictions.iloc[rows]
+        drawn = rng.integers(len(images), size=len(images))  # patients, each with all images
+        sample = predictions.iloc[np.concatenate([images[k] for k in drawn])]
         if sample.label.nunique() == 2:
             values.append(metric(sample.label, sample.probability))
     if len(values) < max(draws // 2, 1):
-        raise ValueError(f"{len(patients)} patients are too few: most draws hold only one class")
+        raise ValueError(f"{len(images)} patients are too few: most draws hold only one class")
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    if np.isclose(low, high, rtol=0, atol=1e-9):
+        low = high = np.nan
+        warnings.warn("all draws give the same: no interval from these patients", stacklevel=2)
     estimate = metric(predictions.label, predictions.probability)
     return {"estimate": float(estimate), "low": float(low), "high": float(high)}

@@ -11,6 +11,7 @@ import pandas as pd
 from joblib import delayed
 from scipy.stats import norm
 
+from ..files.tables import need_columns
 from ..metrics import check_predictions, discrimination, threshold_metrics
 from ..parallel.processes import in_parallel
 from .delong import auroc_delong
@@ -111,7 +112,7 @@ def _all_draws(labels, probabilities, patients, threshold, draws, seed) -> pd.Da
 def _patients_asked(metric: str, labels, decisions, patients) -> int:
     "The number of patients that a share is about: of sensitivity, those with pneumonia."
     asked = {"specificity": labels == 0, "ppv": decisions, "npv": ~decisions}
-    asked["accuracy"] = np.ones(len(labels), bool)
+    asked["accuracy"] = asked["brier"] = np.ones(len(labels), bool)
     return len(np.unique(patients[asked.get(metric, labels == 1)]))
 
 # %% ../../nbs/statistics/bootstrap.ipynb #5297a249
@@ -133,6 +134,7 @@ def evaluate_predictions(
 
     Runs on the workers of `joblib.parallel_config`, if set. Raises `ValueError` for missing or
     illegal values, and if there are too few patients."""
+    need_columns(predictions, "label", "probability", "patient_id")
     labels, probabilities = check_predictions(predictions.label, predictions.probability)
     patients = pd.factorize(predictions.patient_id)[0]
     estimate = discrimination(labels, probabilities)
@@ -143,10 +145,7 @@ def evaluate_predictions(
     table["low"], table["high"] = values.quantile((1 - level) / 2), values.quantile((1 + level) / 2)
     table.loc["auroc", ["low", "high"]] = auroc["low"], auroc["high"]
     extreme = np.isclose(table.estimate, 0) | np.isclose(table.estimate, 1)
-    constant = table.index[extreme & np.isclose(table.low, table.high)].drop(
-        "brier", errors="ignore"
-    )
-    for metric in constant:
+    for metric in table.index[extreme & np.isclose(table.low, table.high)]:
         asked = _patients_asked(metric, labels, probabilities >= threshold, patients)
         table.loc[metric, ["low", "high"]] = _wilson(table.estimate[metric], asked, level)
     return table

@@ -11,12 +11,12 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import norm, rankdata, t
 
-from ..metrics import check_predictions
+from ..metrics import check_scores
 
 # %% ../../nbs/statistics/delong.ipynb #de439218
 def _checked(labels, scores, patients) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Arrays, and patients as numbers, after checking that each class has at least two patients."
-    labels, scores = check_predictions(labels, scores)
+    labels, scores = check_scores(labels, scores)
     patients = np.arange(len(labels)) if patients is None else pd.factorize(np.asarray(patients))[0]
     if len(patients) != len(labels) or (patients < 0).any():
         raise ValueError("each image needs a patient id")
@@ -119,7 +119,7 @@ def compare_auroc(
 
     Raises `ValueError` as `auroc_delong` does."""
     labels, first, patients = _checked(labels, first, patients)
-    _, second = check_predictions(labels, second)
+    _, second = check_scores(labels, second)
     if np.array_equal(rankdata(first), rankdata(second)):
         return {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
     value = _placements(labels, first) - _placements(labels, second)
