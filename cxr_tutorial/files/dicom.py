@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['MOST_PIXELS', 'PERCENTILES', 'age_in_years', 'header_facts', 'apply_window', 'grey_levels', 'read_dicom']
 
-# %% ../../nbs/files/dicom.ipynb #c9d18096
+# %% ../../nbs/files/dicom.ipynb #44ba6fe7
 import re
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 from pydicom import Dataset, dcmread
 from pydicom.config import IGNORE
 from pydicom.errors import InvalidDicomError
@@ -125,7 +126,16 @@ def header_facts(
         "intent": _intent(data),
     }
 
-# %% ../../nbs/files/dicom.ipynb #6c2a5a5e
+# %% ../../nbs/files/dicom.ipynb #e59d0141
+def _other_format(path) -> dict:
+    "The problem of a file that is not DICOM."
+    try:
+        with Image.open(path) as image:
+            return problem("wrong-type", path, suffix=Path(path).suffix, found=image.format)
+    except UnidentifiedImageError:
+        return problem("not-an-image", path)
+
+# %% ../../nbs/files/dicom.ipynb #4cfbb06c
 def _opened(path) -> Dataset:
     "The header, with pixels to be read later. Raises `ImageError` for what is packed as a whole."
     try:
@@ -134,14 +144,19 @@ def _opened(path) -> Dataset:
             raise ImageError(problem("no-decoder", path, syntax=syntax.name, otherwise=""))
         return dcmread(path, specific_tags=[*_PIXELS, *_FACTS], defer_size=65536)
     except InvalidDicomError as error:
-        raise ImageError(problem("not-an-image", path)) from error
+        raise ImageError(_other_format(path)) from error
 
-# %% ../../nbs/files/dicom.ipynb #4988a3ef
+# %% ../../nbs/files/dicom.ipynb #38107719
 def _content(data: Dataset) -> tuple[str, dict] | None:
     "The kind and the facts of what is no single grey X-ray; None if it is one."
     if "PixelData" not in data:
-        kind = UID(_text(data, "SOPClassUID") or "", validation_mode=IGNORE)
-        return "no-pixels", {"what": kind.name or "nothing but a header"}
+        number = _text(data.file_meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
+        kind = UID(number or "", validation_mode=IGNORE).name
+        if "Image Storage" in kind:
+            return "damaged-file", {"detail": "its pixels are missing"}
+        if not kind:
+            return "damaged-file", {"detail": "header and pixels are missing"}
+        return "no-pixels", {"what": kind}
     frames = int(_number(data, "NumberOfFrames") or 1)
     if frames > 1:
         return "several-images", {"count": frames}
@@ -224,7 +239,7 @@ def apply_window(
         raise ValueError(f"the VOI LUT function {function} is not one of the standard's")
     return np.clip((values - center) / width + 0.5, 0, 1)
 
-# %% ../../nbs/files/dicom.ipynb #e9253270
+# %% ../../nbs/files/dicom.ipynb #a050ba3f
 def _shown(data: Dataset, stored: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, str]:
     """0 (black) to 1 (white) for each value that can be stored, before MONOCHROME1 is considered;
     and what was done. `counts` says how often the image holds each of them."""
@@ -241,7 +256,8 @@ def _shown(data: Dataset, stored: np.ndarray, counts: np.ndarray) -> tuple[np.nd
     else:
         order = np.argsort(values, kind="stable")
         below = np.cumsum(counts[order]) / max(counts.sum(), 1)
-        low, high = (values[order][np.searchsorted(below, p / 100)] for p in PERCENTILES)
+        places = np.searchsorted(below, np.array(PERCENTILES) / 100).clip(max=len(order) - 1)
+        low, high = values[order][places]
         said = "percentiles {}-{}".format(*PERCENTILES)
     return np.clip((values - low) / max(high - low, 1e-6), 0, 1), before + said
 

@@ -81,6 +81,7 @@ def _stored_bits(image: Image.Image) -> int | None:
 # %% ../../nbs/files/readers.ipynb #ddb7575c
 def _turned(image: Image.Image) -> Image.Image:
     "The image as its file asks to have it shown."
+    image.load()  # of a TIFF file, this applies the turn and forgets it
     asks = image.getexif().get(Base.Orientation, 1) != 1
     return ImageOps.exif_transpose(image) if asks else image
 
@@ -101,9 +102,10 @@ def _only_image(path, image: Image.Image, name: str) -> None:
 
 # %% ../../nbs/files/readers.ipynb #00e5378a
 def _read_with_pillow(path, name: str, at_least: int | None) -> tuple[np.ndarray, dict]:
-    "Decode any format that Pillow knows. `draft` does something for JPEG only."
+    """Decode any format that Pillow knows. `draft` does something for JPEG only. Opened by name, an
+    uncompressed TIFF would be mapped into memory, which garbles it if it asks for a turn."""
     try:
-        with Image.open(path) as image:
+        with Path(path).open("rb") as file, Image.open(file) as image:
             _only_image(path, image, name)
             pixels, mode, stored = PIXELS[image.mode], image.mode, _stored_bits(image)
             if at_least:
