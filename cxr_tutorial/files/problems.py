@@ -153,9 +153,59 @@ _OF_A_TABLE = {
     ),
 }
 
+# %% ../../nbs/files/problems.ipynb #arch0001
+_OF_AN_ARCHIVE = {
+    "not-in-folder": (
+        "{count} of {total} images that the archive's table names are not in the folder, "
+        "for example {example}",
+        "download the missing parts, or go on without them: on_problem='skip', on the command "
+        "line --skip-bad",
+    ),
+    "twice-in-folder": (
+        "{count} image(s) are in the folder more than once, for example {example}",
+        "keep one copy of each",
+    ),
+    "contradicting-rows": (
+        "{count} image(s) have rows that contradict each other ({what}), for example {example}",
+        "download the archive's table again",
+    ),
+    "unclear-rows": (
+        "{count} row(s) have {what}, for example {example}",
+        "download the archive's table again, or correct them",
+    ),
+    "unclear-file": (
+        "is not the file that this archive has under this name ({detail})",
+        "download it again, or name another archive",
+    ),
+    "several-tables": ("holds {count} files for one table: {example}", "keep one of them"),
+}
+
+# %% ../../nbs/files/problems.ipynb #arch0002
+_SAID_OF_AN_ARCHIVE = {
+    "not-in-table": (
+        "{count} image(s) in the folder are not in the archive's table, and were not read, for "
+        "example {example}",
+        "nothing, if they are not meant to be used",
+    ),
+    "left-out-rows": ("{count} of {total} images were left out: {what}", "{how}"),
+    "impossible-ages": (
+        "{count} age(s) cannot be true, for example {example}; they are taken for unknown",
+        "nothing, unless age matters",
+    ),
+    "uncertain-labels": (
+        "the label {finding} is uncertain for {count} of {total} images, which are {policy}",
+        "choose with uncertain='ignore', 'zeros', 'ones' or 'own' (--uncertain)",
+    ),
+    "reading-differs": (
+        "{count} image(s) are named otherwise than their reading says, for example {example}; the "
+        "name counts",
+        "look at them",
+    ),
+}
+
 # %% ../../nbs/files/problems.ipynb #37bff0fe
 PROBLEMS = {**_OF_A_FILE, **_BEFORE_OPENING, **_OF_A_FOLDER, **_NOT_READ, **_READ_WITH_DOUBT}
-PROBLEMS |= {**_OF_NAMES, **_OF_A_TABLE}
+PROBLEMS |= {**_OF_NAMES, **_OF_A_TABLE, **_OF_AN_ARCHIVE, **_SAID_OF_AN_ARCHIVE}
 FATAL = ("missing-class", "empty-class", "no-image-left")  # without them there is no cohort
 
 # %% ../../nbs/files/problems.ipynb #not0000f
