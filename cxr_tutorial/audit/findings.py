@@ -99,12 +99,15 @@ def _balance(case: Case) -> list[Found]:
 
 # %% ../../nbs/audit/findings.ipynb #2eeb26f8
 def _unusable_files(case: Case) -> list[Found]:
-    "Files that were left out, by what is wrong with them."
+    "Files that were left out, by the kind of what is wrong with them."
     columns = ["kind", "path", "problem", "remedy"]
     problems = pd.DataFrame(about(case.cohort)["problems"], columns=columns)
     found = []
-    for (what, remedy), group in problems.groupby(["problem", "remedy"]):
-        found.append(Found(f"{len(group)} file(s): {what}", file_names(group.path), remedy=remedy))
+    for _, group in problems.groupby("kind"):
+        first = group.iloc[0]
+        example = "for example: " if group.problem.nunique() > 1 else ""
+        evidence = f"{len(group)} file(s): {example}{first.problem}"
+        found.append(Found(evidence, file_names(group.path), remedy=first.remedy))
     return found
 
 # %% ../../nbs/audit/findings.ipynb #3f1befd3
@@ -112,6 +115,16 @@ def _unknown_patients(case: Case) -> list[Found]:
     "Names that do not tell the patient."
     notices = [n for n in about(case.cohort)["notices"] if n["kind"] == "unknown-patients"]
     return [Found(notice["problem"], remedy=notice["remedy"]) for notice in notices]
+
+# %% ../../nbs/audit/findings.ipynb #find0001
+def _not_in_table(case: Case) -> list[Found]:
+    "What the folder holds and the table does not, and other doubts of whoever read it."
+    found = []
+    for notice in about(case.cohort)["notices"]:
+        if notice["kind"] != "unknown-patients":
+            place = Path(notice["path"]).name
+            found.append(Found(f"{place}: {notice['problem']}", remedy=notice["remedy"]))
+    return found
 
 # %% ../../nbs/audit/findings.ipynb #952e1596
 def _blank_images(case: Case) -> list[Found]:
@@ -162,6 +175,7 @@ FILE_CHECKS = (
         "give patient_pattern, a regular expression with a group for the patient",
         _unknown_patients,
     ),
+    Check("not-in-table", "look", "Not in the table", "see each of them", _not_in_table),
     Check("blank-images", "stop", "Blank images", "look at them, and remove them", _blank_images),
 )
 

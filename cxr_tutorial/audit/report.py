@@ -18,6 +18,7 @@ from .shortcuts import CONTENT_CHECKS, SHORTCUT_CHECKS
 from ..files.archives import cohort_from
 from ..files.atomic import write_json
 from ..files.folders import about
+from ..files.problems import printable
 
 # %% ../../nbs/audit/report.ipynb #4a053ae0
 FEWEST = 10  # patients per class below which no model is asked
@@ -87,14 +88,15 @@ def describe_audit(
 ) -> str:
     "The report in plain words."
     about = table.attrs["about"]
-    lines = [f"{about['folder']}: {about['images']} images of {about['patients']} patients"]
+    folder = printable(about["folder"])
+    lines = [f"{folder}: {about['images']} images of {about['patients']} patients"]
     for number, row in enumerate(table.itertuples(), 1):
         lines += ["", f"{number}. [{row.level}] {row.finding} ({row.kind})"]
         for name, text in (("evidence", row.evidence), ("what to do", row.remedy)):
             indent = dict(initial_indent="   ", subsequent_indent="     ")
-            lines += textwrap.wrap(f"{name}: {text}", width, **indent)
+            lines += textwrap.wrap(printable(f"{name}: {text}"), width, **indent)
         shown = row.files if row.kind in EVERY_FILE else row.files[:most]
-        lines += [f"     {file}" for file in shown]
+        lines += [f"     {printable(file)}" for file in shown]
         if len(shown) < len(row.files):
             lines.append(f"     ... and {len(row.files) - len(shown)} more")
     return "\n".join(lines)

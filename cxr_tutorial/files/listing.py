@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from .folders import CLASSES, plain_name, split_part
-from .problems import problem
+from .problems import printable, problem
 from .readers import READERS
 
 # %% ../../nbs/files/listing.ipynb #49b80b11
@@ -105,22 +105,22 @@ def _check_classes(classes: dict) -> dict:
 def _no_classes(folder: Path, classes: dict) -> str:
     "Why a folder cannot be read, and what to do."
     wanted = " or ".join(classes)
-    if plain_name(folder.name) in map(plain_name, classes):
+    if plain_name(folder.resolve().name) in map(plain_name, classes):
         return f"{folder} is itself a class folder. Point to the folder that holds {wanted}."
     files, inside = [], []
     for entry in _entries(folder):
         (inside if _is_folder(entry) else files).append(entry.name)
     text = f"{folder} holds no folder named {wanted}, down to {MOST_LEVELS} levels. "
+    tables = [name for name in files if re.search(r"\.(csv|tsv|xlsx)(\.gz)?$", name, re.I)]
     archives = [name for name in files if re.search(r"\.(zip|tar|tgz|gz|7z|rar)$", name, re.I)]
-    tables = [name for name in files if re.search(r"\.(csv|tsv|xlsx)$", name, re.I)]
-    if archives:
-        return text + f"It holds {archives[0]}: unpack it first."
     if tables:
         return text + f"It holds {tables[0]}: if labels stand there, read it with `as_cohort`."
+    if archives:
+        return text + f"It holds {archives[0]}: unpack it first."
     if inside:
-        text += f"It holds {', '.join(inside[:8])}. Say which of them are the classes: "
-        return text + "classes={'clear': 0, 'covid': 1}, or --class clear=0 --class covid=1."
-    return text + "Point to the folder that holds them; labels in a table: `as_cohort`."
+        text += f"It holds {', '.join(inside[:8])}. If these are classes, say which: "
+        text += "classes={'clear': 0, 'covid': 1}, or --class clear=0 --class covid=1. "
+    return printable(text + "Labels in a table are read by `as_cohort`.")
 
 # %% ../../nbs/files/listing.ipynb #2ffe737b
 def _missing_classes(found: list[Path], classes: dict) -> list[dict]:
@@ -208,13 +208,14 @@ _IMAGE |= {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".
 
 # %% ../../nbs/files/listing.ipynb #9f9c3c68
 def _kind_not_read(group: Path, files: list[Path], read: set, plain: dict) -> str:
-    "Why the images of a folder were not read. `read`: (folder, name) of the images that were."
+    "Why the images of a folder were not read. `read`: the images that were."
     if _MASK_FOLDER.fullmatch(group.name):
         return "masks"
     folders = {plain_name(part) for file in files for part in file.relative_to(group).parts[:-1]}
     if not folders & set(plain):
         return "other-class"
-    return "doubled-folder" if {f.parts[-2:] for f in files} <= read else "deeper-classes"
+    again = all(group.parent / file.relative_to(group) in read for file in files)
+    return "doubled-folder" if again else "deeper-classes"
 
 # %% ../../nbs/files/listing.ipynb #04de7cb2
 def _not_read(files: list[Path], read: set, around: set, plain: dict) -> list[dict]:
@@ -262,7 +263,7 @@ def _add_part(rows: list[dict], directory: Path, folder: Path) -> list[dict]:
 
 # %% ../../nbs/files/listing.ipynb #3b45b39b
 def _start(folder: Path, classes: dict) -> list[Path]:
-    "The class folders of a folder. Raises `FileNotFoundError` that says what to do."
+    "The class folders of a folder. Raises `OSError` that says what to do if there are none."
     if not folder.is_dir():
         table = folder.suffix.lower() in (".csv", ".tsv") and folder.exists()
         what = "A table is read by `as_cohort`." if table else "Check the path."
@@ -270,10 +271,30 @@ def _start(folder: Path, classes: dict) -> list[Path]:
         raise FileNotFoundError(
             f"{folder} is not a folder. {what} A folder should hold the folders {wanted}."
         )
+    try:
+        _entries(folder)
+    except OSError as error:
+        explained = (
+            f"{folder} cannot be opened ({error.strerror}). Make it readable, or ask its owner."
+        )
+        raise type(error)(explained) from error
     found = find_classes(folder, classes)
     if not found:
         raise FileNotFoundError(_no_classes(folder, classes))
     return found
+
+# %% ../../nbs/files/listing.ipynb #list0001
+def _closed_classes(notices: list[dict], found: list[Path]) -> tuple[list[dict], list[dict]]:
+    "A folder that cannot be opened is a problem if it is, or lies in, a class folder."
+    kept, problems = [], []
+    for notice in notices:
+        place = Path(notice["path"])
+        inside = any(place.is_relative_to(directory) for directory in found)
+        if inside and notice["kind"] == "folder-not-opened":
+            problems.append({**notice, "kind": "unreadable-folder"})
+        else:
+            kept.append(notice)
+    return kept, problems
 
 # %% ../../nbs/files/listing.ipynb #78c6495d
 def list_files(
@@ -286,6 +307,8 @@ def list_files(
     found = _start(folder, classes)
     problems = _missing_classes(found, classes)
     files, notices = walk(folder)
+    notices, closed = _closed_classes(notices, found)
+    problems, shut = problems + closed, {row["path"] for row in closed}
     depth = len(found[0].parts)
     of_class: dict[Path, list[Path]] = {directory: [] for directory in found}
     others = []
@@ -296,9 +319,10 @@ def list_files(
         label = plain[plain_name(directory.name)]
         read, wrong, said = _read_class(directory, inside, label, plain)
         rows += _add_part(read, directory, folder)
-        problems, notices = problems + wrong, notices + said
+        problems += [row for row in wrong if row["path"] not in shut]
+        notices += said
     table = pd.DataFrame(rows, columns=["path", "label", "split"])
-    read = {Path(path).parts[-2:] for path in table.path}
+    read = set(map(Path, table.path))
     around = {above for d in found for above in d.parents if above.is_relative_to(folder)}
     notices += [*_not_read(others, read, around, plain), *_twins(table)]
     notices += _unknown_parts(table, folder)
