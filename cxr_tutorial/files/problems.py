@@ -69,7 +69,10 @@ _OF_A_FOLDER = {
         "a folder of one class inside a folder of the other",
         "move it; an image is in one class",
     ),
-    "unreadable-folder": ("folder cannot be opened ({detail})", "make it readable, or remove it"),
+    "unreadable-folder": (
+        "folder could not be opened ({detail})",
+        "make it readable, or remove it",
+    ),
 }
 
 # %% ../../nbs/files/problems.ipynb #not0000b
