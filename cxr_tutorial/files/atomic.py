@@ -59,6 +59,17 @@ def _explaining(target: Path, beginning: Path):
         explained.errno = error.errno
         raise explained from error
 
+# %% ../../nbs/files/atomic.ipynb #c5a1e070
+def _target(file) -> Path:
+    "The full path of a file to write. Raises `OSError` for what cannot be replaced by a file."
+    file = Path(file).expanduser().resolve()
+    with _explaining(file, file):
+        if file.is_dir():
+            raise IsADirectoryError(f"{file} is a folder. Name a file.")
+        if file.exists() and not file.is_file():  # /dev/null, a pipe
+            raise FileExistsError(f"{file} is no ordinary file. Name a file.")
+    return file
+
 # %% ../../nbs/files/atomic.ipynb #afc60991
 @contextmanager
 def atomic_path(
@@ -67,11 +78,9 @@ def atomic_path(
     """Write to the path that is yielded. The file appears when the block ends without an error.
 
     Otherwise nothing is left, and an older file stays as it was. Raises `OSError` that says what
-    to do when the disk is full or the folder not writable, and `IsADirectoryError` for a folder.
+    to do when the disk is full, the folder not writable, or the name one of a folder or device.
     """
-    file = Path(file).expanduser().resolve()
-    if file.is_dir():
-        raise IsADirectoryError(f"{file} is a folder. Name a file.")
+    file = _target(file)
     partial = file.with_name(f".{file.stem[:40]}.{uuid.uuid4().hex[:8]}.partial{file.suffix}")
     try:
         with _explaining(file, partial):
@@ -87,9 +96,7 @@ def check_file(
     file,  # to be written later; its folder is made if need be
 ) -> None:
     "Raise the `OSError` now that `atomic_path` would raise later, as far as it can be known."
-    file = Path(file).expanduser().resolve()
-    if file.is_dir():
-        raise IsADirectoryError(f"{file} is a folder. Name a file.")
+    file = _target(file)
     trial = file.with_name(f".{file.stem[:40]}.{uuid.uuid4().hex[:8]}.partial{file.suffix}")
     with _explaining(file, file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -213,8 +220,9 @@ def check_output(
 ) -> Path:  # the full path
     "Raise `FileExistsError` if the results would replace something else, or mix with the data."
     out, other = Path(out).expanduser().resolve(), "Choose another folder."
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file. {other}")
+    with _explaining(out, out):
+        if out.exists() and not out.is_dir():
+            raise FileExistsError(f"{out} is a file. {other}")
     if data is not None:
         data = Path(data).expanduser().resolve()
         if out.is_relative_to(data) or data.is_relative_to(out):
@@ -227,10 +235,8 @@ def check_output(
         raise FileExistsError(f"{out} exists already. {other[:-1]}, or allow to overwrite it.")
     missing = [name for name in names if name not in held]
     if held and missing:
-        raise FileExistsError(
-            f"{out} does not hold an earlier study ({missing[0]} is missing), "
-            f"so it is not overwritten. {other}"
-        )
+        what = f"does not hold an earlier study: {missing[0]} is missing"
+        raise FileExistsError(f"{out} {what}. {other}")
     return out
 
 # %% ../../nbs/files/atomic.ipynb #c5a1e010
