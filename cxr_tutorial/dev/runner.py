@@ -9,7 +9,6 @@ __all__ = ['ROOMS', 'notebook_folder', 'page_name', 'list_chapters', 'ChapterErr
 # %% ../../nbs/dev/runner.ipynb #db175e99
 import os
 import re
-import shutil
 import sys
 import textwrap
 import time
@@ -26,6 +25,7 @@ import cxr_tutorial
 from .kernels import kernel_manager_class
 from .pages import add_alt_texts, cell_options, to_html
 from ..environment import PITFALL_MIME
+from ..files.atomic import atomic_path, write_csv
 from ..parallel.processes import progress
 
 # %% ../../nbs/dev/runner.ipynb #90dcb218
@@ -164,27 +164,27 @@ def pitfalls_of(
     return found
 
 # %% ../../nbs/dev/runner.ipynb #1cf11221
+def _write_text(text: str, file: Path) -> None:
+    "Write a notebook or a page; complete or not at all."
+    with atomic_path(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+# %% ../../nbs/dev/runner.ipynb #c5a1e080
 def _run_one(
     chapter: Path, folder: Path, out: Path, names: list, inplace: bool, threads: int | None
 ) -> tuple[list[dict], float]:
     "Execute one notebook and write it and its page: its pitfalls, and the seconds it took."
-    start, notebook, name = (
-        time.perf_counter(),
-        nbformat.read(chapter, 4),
-        page_name(chapter, folder),
-    )
-    target, page = out / "notebooks" / f"{name}.ipynb", out / "html" / f"{name}.html"
-    for file in (target, page):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    start, name = time.perf_counter(), page_name(chapter, folder)
+    notebook = nbformat.read(chapter, 4)
     try:
         execute(notebook, chapter.parent, name, threads=threads)
     finally:
-        nbformat.write(notebook, target)
+        _write_text(nbformat.writes(notebook) + "\n", out / "notebooks" / f"{name}.ipynb")
     place = names.index(name)
     before, after = [None, *names][place], [*names, None][place + 1]
-    page.write_text(to_html(notebook, name, before, after), encoding="utf-8")
+    _write_text(to_html(notebook, name, before, after), out / "html" / f"{name}.html")
     if inplace:
-        shutil.copyfile(target, chapter)
+        _write_text(nbformat.writes(notebook) + "\n", chapter)
     return pitfalls_of(notebook), round(time.perf_counter() - start, 1)
 
 # %% ../../nbs/dev/runner.ipynb #5699a79d
@@ -213,8 +213,10 @@ def run_chapters(
             pool.shutdown(wait=False, cancel_futures=True)  # those not yet started never start
             raise
     table = pd.DataFrame(rows, columns=["pitfall", "chapter", "wrong way", "right way", "truth"])
-    table.to_csv(out / "pitfalls.csv", index=False)
-    pd.Series(seconds, name="seconds").rename_axis("chapter").to_csv(out / "seconds.csv")
+    write_csv(table, out / "pitfalls.csv")
+    write_csv(
+        pd.DataFrame({"chapter": seconds.keys(), "seconds": seconds.values()}), out / "seconds.csv"
+    )
     return table
 
 # %% ../../nbs/dev/runner.ipynb #ede83c12

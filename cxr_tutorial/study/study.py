@@ -32,7 +32,7 @@ from cxr_tutorial.files.atomic import (
     write_csv,
     write_json,
 )
-from ..files.folders import about, leave_out
+from ..files.folders import about, leave_out, with_about
 from ..files.problems import ImageError
 from ..files.readers import reader_of
 from ..files.tables import need_columns
@@ -142,17 +142,28 @@ def metrics_dict(
     result["prevalence"] = float(predictions.label.mean())
     return result
 
+# %% ../../nbs/study/study.ipynb #c5a1e090
+def _notices(cohort: pd.DataFrame, show_ids: bool) -> list[dict]:
+    "What is doubtful about a cohort, without the names of its files unless they may be shown."
+    notices = []
+    for row in about(cohort)["notices"]:
+        text = str(row["problem"])
+        for name in () if show_ids else {Path(path).name for path in cohort.path}:
+            text = text.replace(name, "...")
+        notices.append({"kind": row["kind"], "problem": text})
+    return notices
+
 # %% ../../nbs/study/study.ipynb #083de8f0
-def _facts(cohort: pd.DataFrame, seed: int) -> dict:
+def _facts(cohort: pd.DataFrame, seed: int, show_ids: bool) -> dict:
     "What a reader of the numbers has to know about the split and its doubts."
-    shared, known = leakage_report(cohort).groupby("shared")["count"].sum(), about(cohort)
+    shared = leakage_report(cohort).groupby("shared")["count"].sum()
     return {
         "threshold_policy": "youden, on validation patients",
         "shared_patients": int(shared["patients"]),
         "shared_images": int(shared["identical images"]),
         "splits": split_table(cohort)[["images", "patients"]].T.to_dict(),
-        "notices": [{k: str(row[k]) for k in ("kind", "problem")} for row in known["notices"]],
-        "left_out": len(known["problems"]),
+        "notices": _notices(cohort, show_ids),
+        "left_out": len(about(cohort)["problems"]),
         "seed": seed,
         "intended_use": INTENDED_USE,
     }
@@ -211,6 +222,12 @@ def _check_place(out, overwrite: bool, folder) -> None:
         if _is_image(file):
             raise FileExistsError(f"{out} holds images ({file.name}). Choose another folder.")
 
+# %% ../../nbs/study/study.ipynb #c5a1e091
+def _without(cohort: pd.DataFrame, error: ImageError, on_problem: str) -> pd.DataFrame:
+    "The cohort without a file that has become unusable; or an error, as `on_problem` says."
+    problems = [*about(cohort)["problems"], error.problem]
+    return with_about(leave_out(cohort, [error.problem], on_problem), cohort, problems=problems)
+
 # %% ../../nbs/study/study.ipynb #c5a1e034
 def _split_and_decode(cohort: pd.DataFrame, size: int, seed: int, on_problem: str) -> pd.DataFrame:
     "Split, and decode all images: one that has vanished is known, or left out, before training."
@@ -221,7 +238,7 @@ def _split_and_decode(cohort: pd.DataFrame, size: int, seed: int, on_problem: st
                 decode_once(result[result.split == part], size)
             return result
         except ImageError as error:
-            cohort = leave_out(cohort, [error.problem], on_problem)
+            cohort = _without(cohort, error, on_problem)
 
 # %% ../../nbs/study/study.ipynb #c5a1e035
 def _check_intervals(cohort: pd.DataFrame, draws: int, seed: int) -> None:
@@ -259,7 +276,7 @@ def run_study(
         val = predict_table(model, cohort[cohort.split == "val"], "predicting val")
         test = predict_table(model, cohort[cohort.split == "test"], "predicting test")
         threshold = choose_threshold(val.label, val.probability)
-        metrics = metrics_dict(test, threshold, draws, seed) | _facts(cohort, seed)
+        metrics = metrics_dict(test, threshold, draws, seed) | _facts(cohort, seed, show_ids)
         metrics |= {"epochs": len(history), **history.attrs}
         metrics["seconds"] = round(time.perf_counter() - start, 1)
         if first:
@@ -297,7 +314,7 @@ def _predict_those_there(model, cohort: pd.DataFrame, on_problem: str) -> pd.Dat
         try:
             return predict(model, cached_image_loader(cohort, *_how(model)))
         except ImageError as error:
-            cohort = leave_out(cohort, [error.problem], on_problem)
+            cohort = _without(cohort, error, on_problem)
 
 # %% ../../nbs/study/study.ipynb #83ffa6e4
 def evaluate_model(
@@ -320,8 +337,9 @@ def evaluate_model(
     seen = _seen(model_dir, cohort, extra.get("split"))
     predictions = _predict_those_there(model, cohort, on_problem)
     result = metrics_dict(predictions, extra["threshold"], draws) | seen
-    notices = [{k: str(row[k]) for k in ("kind", "problem")} for row in about(cohort)["notices"]]
-    result |= {"notices": notices, "intended_use": INTENDED_USE}
+    left_out = len(about(cohort)["problems"]) + len(cohort) - len(predictions)
+    result |= {"notices": _notices(cohort, False), "left_out": left_out}
+    result["intended_use"] = INTENDED_USE
     result["seconds"] = round(time.perf_counter() - start, 1)
     if json_file and is_first_process():
         write_json(result, json_file)
