@@ -143,7 +143,7 @@ def execute(
     try:
         try:
             _client(notebook, folder, timeout, threads).execute(env=environment)
-        except RuntimeError as error:
+        except RuntimeError:
             # two kernels that start at one moment may be given one port
             if any(cell.get("execution_count") for cell in notebook.cells):
                 raise  # not at the start: a cell has run
