@@ -135,12 +135,13 @@ def extract_features(
     "The features, labels and patients of all images of a loader, in its order."
     device = device or choose_device()
     precision, was_training = choose_precision(device), network.training
-    network.to(device).eval()
+    network.to(device, memory_format=torch.channels_last).eval()  # convolutions prefer it
     features, labels, patients = [], [], []
     with torch.inference_mode():
         for images, some_labels, some_patients in progress(loader, description, "batch"):
+            images = images.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                features.append(network(images.to(device)).float().cpu())
+                features.append(network(images).float().cpu())
             labels.append(some_labels.float())
             patients.extend(some_patients)
     network.train(was_training)

@@ -72,17 +72,19 @@ def _match(logits: torch.Tensor, labels: torch.Tensor) -> tuple:  # both (n, que
     return logits, labels
 
 # %% ../nbs/course/09_training.ipynb #f625ac4a
-def _prediction_table(logits: torch.Tensor, labels: torch.Tensor, patients: list) -> pd.DataFrame:
-    "One batch of predictions: label, logit and probability of each question, and the patient."
-    answers, truth = _match(logits.float().cpu(), labels)
+def _prediction_table(batches: list) -> pd.DataFrame:  # of (logits, labels, [patient ids])
+    "The predictions of all batches: label, logit and probability of each question, the patient."
+    logits, labels, patients = zip(*batches, strict=True)
+    labels = torch.cat(labels)
+    answers, truth = _match(torch.cat(logits), labels)
     columns = {}
     for question in range(answers.shape[1]):
         end = f"_{question}" if labels.ndim == 2 else ""
         columns[f"label{end}"] = truth[:, question].int()
         columns[f"logit{end}"] = answers[:, question]
         columns[f"probability{end}"] = answers[:, question].sigmoid()
-    if patients:
-        columns["patient_id"] = list(patients[0])
+    if patients[0]:
+        columns["patient_id"] = [name for batch in patients for name in batch[0]]
     return pd.DataFrame(columns)
 
 # %% ../nbs/course/09_training.ipynb #f42fe573
@@ -103,9 +105,9 @@ def predict(
     ):
         batches = shard_loader(loader) if images else loader
         for inputs, labels, *patients in progress(batches, description, "batch", show=images):
-            rows.append(_prediction_table(model(inputs.to(device)), labels, patients))
+            rows.append((model(inputs.to(device)).float().cpu(), labels, patients))
     model.train(was_training)
-    return pd.concat(gather_object(rows) if images else rows, ignore_index=True)
+    return _prediction_table(gather_object(rows) if images else rows)
 
 # %% ../nbs/course/09_training.ipynb #760c1c3a
 def train_epoch(

@@ -105,6 +105,8 @@ def _describe_images(html: str, page: NotebookNode) -> str:
             for mime in output.get("data", {}):
                 if mime.startswith("image/"):
                     texts.append(output.metadata.get(mime, {}).get("alt"))
+    if not texts:
+        return html
     soup = BeautifulSoup(html, "html.parser")
     for image, text in zip(soup.select(".jp-RenderedImage img"), texts, strict=True):
         if text:

@@ -24,9 +24,10 @@ from nbformat import NotebookNode
 import cxr_tutorial
 from .kernels import kernel_manager_class
 from .pages import add_alt_texts, cell_options, to_html
-from ..environment import PITFALL_MIME
+from ..environment import PITFALL_MIME, data_dir
 from ..files.atomic import atomic_path, write_csv
 from ..parallel.processes import progress
+from ..phantom.cohort import default_cohort
 
 # %% ../../nbs/dev/runner.ipynb #90dcb218
 def notebook_folder(
@@ -136,13 +137,16 @@ def execute(
     if threads:  # the second is joblib's
         limits = ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
         environment |= dict.fromkeys(limits, str(threads))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     try:
         try:
             _client(notebook, folder, timeout, threads).execute(env=environment)
-        except RuntimeError as error:
-            # two kernels that start at one moment may be given one port; no cell has run yet
-            if "Kernel didn't respond" not in str(error):
-                raise
+        except RuntimeError:
+            # two kernels that start at one moment may be given one port
+            if any(cell.get("execution_count") for cell in notebook.cells):
+                raise  # not at the start: a cell has run
             _client(notebook, folder, timeout, threads).execute(env=environment)
     except CellExecutionError as error:
         raise _chapter_error(notebook, name, error) from error
@@ -168,6 +172,13 @@ def _write_text(text: str, file: Path) -> None:
     "Write a notebook or a page; complete or not at all."
     with atomic_path(file) as partial:
         partial.write_text(text, encoding="utf-8")
+
+# %% ../../nbs/dev/runner.ipynb #6b956090
+def _simulate_first(chapters: list[Path]) -> None:
+    "Simulate the course's cohort with all cores, before several notebooks wait for it."
+    asked = any("default_cohort()" in c.read_text(encoding="utf-8") for c in chapters)
+    if asked and data_dir() is None:
+        default_cohort()
 
 # %% ../../nbs/dev/runner.ipynb #c5a1e080
 def _run_one(
@@ -201,6 +212,7 @@ def run_chapters(
     names = ["index", *(page_name(c, folder) for c in list_chapters(folder))][:-1]
     threads = 1 if jobs > 1 and len(chapters) > 1 else None
     rows, seconds = [], {}
+    _simulate_first(chapters)
     with ThreadPoolExecutor(jobs) as pool:
         some = [(chapter, folder, out, names, inplace, threads) for chapter in chapters]
         runs = [pool.submit(_run_one, *arguments) for arguments in some]

@@ -79,7 +79,10 @@ def _render(plan: pd.DataFrame, folder: Path, settings: CohortSettings, workers:
     small = settings.size is not None and max(settings.size) < 400
     quick = settings.patients < 60 and small  # not worth starting processes
     originals = plan[plan.copy_of.isna()]
-    patients = [rows.to_dict("records") for _, rows in originals.groupby("patient")]
+    planned = {}
+    for row in originals.sort_values("patient", kind="stable").to_dict("records"):
+        planned.setdefault(row["patient"], []).append(row)
+    patients = list(planned.values())
     pool = Parallel(n_jobs=workers or (1 if quick else -1), return_as="generator", batch_size=1)
     done = pool(delayed(_render_patient)(rows, folder, settings) for rows in patients)
     done = progress(done, "simulating patients", "patient", len(patients))

@@ -55,7 +55,8 @@ def distance(
     body: tuple,  # from `ellipsoid`
 ) -> np.ndarray:  # (n,), below 1 inside
     "Distance from the centre of an ellipsoid, in units of its radius in that direction."
-    return np.linalg.norm((points - body[0]) @ body[1], axis=1)
+    x, y, z = ((points - body[0]) @ body[1]).T
+    return np.sqrt(x * x + y * y + z * z)
 
 # %% ../../nbs/phantom/physics.ipynb #4fa60037
 def length(

@@ -6,6 +6,8 @@
 __all__ = ['steps', 'rib_curves', 'long_bone', 'skeleton']
 
 # %% ../../nbs/phantom/skeleton.ipynb #7a55963e
+from functools import lru_cache
+
 import numpy as np
 
 from .anatomy import Patient
@@ -156,9 +158,10 @@ def _spine(patient: Patient) -> np.ndarray:
     return column
 
 # %% ../../nbs/phantom/skeleton.ipynb #9cad90c7
+@lru_cache(maxsize=4)  # several images show the same patient
 def skeleton(
     patient: Patient,
-) -> np.ndarray:  # point cloud: volume is compact bone
+) -> np.ndarray:  # point cloud, read-only: volume is compact bone
     "Ribs, clavicles, scapulae, sternum, upper arms and spine of a patient."
     w, ribs = patient.half, rib_curves(patient)
     lengths = np.concatenate([steps(rib) for rib in ribs])
@@ -167,4 +170,5 @@ def skeleton(
         parts += [_clavicle(patient, s), _upper_arm(patient, s), _scapula(patient, s)]
     cloud = np.concatenate([*parts, _sternum(patient), _spine(patient)])
     cloud[:, 3] *= patient.bone
+    cloud.flags.writeable = False
     return cloud

@@ -6,6 +6,8 @@
 __all__ = ['hilum', 'vessel_tree', 'airways']
 
 # %% ../../nbs/phantom/vessels.ipynb #a920274a
+from functools import lru_cache
+
 import numpy as np
 
 from .anatomy import Patient
@@ -50,7 +52,8 @@ def _grow(vessels: dict, rng, pieces: int) -> tuple[list, list, list]:
     places, radii, volumes = [], [], []
     for _ in range(pieces):
         heading = vessels["heading"] + rng.normal(0, 0.08, vessels["heading"].shape)
-        vessels["heading"] = heading / np.linalg.norm(heading, axis=1, keepdims=True)
+        x, y, z = heading.T
+        vessels["heading"] = heading / np.sqrt(x * x + y * y + z * z)[:, None]
         step = (vessels["run"] / pieces)[:, None]
         vessels["place"] = vessels["place"] + vessels["heading"] * step
         vessels["radius"] = vessels["radius"] * 0.993
@@ -60,11 +63,12 @@ def _grow(vessels: dict, rng, pieces: int) -> tuple[list, list, list]:
     return places, radii, volumes
 
 # %% ../../nbs/phantom/vessels.ipynb #a04b7251
+@lru_cache(maxsize=8)  # several images show the same patient
 def vessel_tree(
     patient: Patient,
     side: str,  # "right" or "left"
     levels: int = 5,  # how often a vessel divides
-) -> np.ndarray:  # point cloud: volume is blood
+) -> np.ndarray:  # point cloud, read-only: volume is blood
     "Pulmonary vessels of one lung, branching outwards from the hilum."
     rng = np.random.default_rng([patient.details, side == "left"])
     vessels, places, radii, volumes = _trunks(patient, side, rng), [], [], []
@@ -74,7 +78,9 @@ def vessel_tree(
         more_places, more_radii, more_volumes = _grow(vessels, rng, pieces=14)
         places, radii, volumes = places + more_places, radii + more_radii, volumes + more_volumes
     radius = 0.5 * np.concatenate(radii) / patient.half
-    return point_cloud(np.concatenate(places), np.concatenate(volumes), radius)
+    tree = point_cloud(np.concatenate(places), np.concatenate(volumes), radius)
+    tree.flags.writeable = False
+    return tree
 
 # %% ../../nbs/phantom/vessels.ipynb #acee5d04
 def airways(
