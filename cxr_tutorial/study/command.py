@@ -129,6 +129,13 @@ def _classes(pairs: tuple[str, ...]) -> dict | None:
         classes[name] = int(label)
     return classes or None
 
+# %% ../../nbs/study/command.ipynb #comm0003
+def _reader(folder: str, read, *arguments, **options):
+    "A function (on_problem) -> table that knows the folder it reads."
+    reader = functools.partial(read, *arguments, **options)
+    reader.folder = folder
+    return reader
+
 # %% ../../nbs/study/command.ipynb #arcc0002
 def _source(folder: str, archive: str | None, patient_pattern: str | None, classes, **choice):
     "What is read: a folder, or an archive, when the library asks for it. Raises `UsageError`."
@@ -140,7 +147,7 @@ def _source(folder: str, archive: str | None, patient_pattern: str | None, class
             return folder
         from cxr_tutorial.datasets import read_folder
 
-        return functools.partial(read_folder, folder, patient_pattern, classes=classes)
+        return _reader(folder, read_folder, folder, patient_pattern, classes=classes)
     if classes is not None:
         raise click.UsageError("--class goes without --archive, which has labels of its own")
     from cxr_tutorial.files.archives import archive_of, read_archive
@@ -148,7 +155,7 @@ def _source(folder: str, archive: str | None, patient_pattern: str | None, class
     archive_of(archive)
     if patient_pattern is not None:
         raise click.UsageError("--patient-pattern goes without --archive, which has patient ids")
-    return functools.partial(read_archive, archive, folder, **choice)
+    return _reader(folder, read_archive, archive, folder, **choice)
 
 # %% ../../nbs/study/command.ipynb #arcc0003
 def _archive_options(command):
