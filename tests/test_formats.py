@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -698,13 +699,14 @@ def damaged(draw) -> tuple[str, bytes]:
     "The name of a format, and a file with some bytes changed, cut out, doubled or cut off."
     name = draw(st.sampled_from(sorted(FORMATS)))
     content = bytearray(sample(name))
+    chance = random.Random(draw(st.integers(0, 2**32)))  # spread evenly, not near the beginning
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(
-            st.integers(0, max(0, min(len(content) - 1, draw(st.sampled_from([600, 10**6])))))
-        )
+        place = chance.randrange(len(content) + 1)
+        if draw(st.booleans()):
+            place = min(place, chance.randrange(700))  # headers
         way = draw(st.sampled_from(["flip", "write", "cut out", "double", "cut off"]))
         size = draw(st.integers(1, 64))
-        if way == "flip" and content:
+        if way == "flip" and place < len(content):
             content[place] ^= 1 << draw(st.integers(0, 7))
         elif way == "write":
             content[place : place + size] = draw(st.binary(min_size=size, max_size=size))
@@ -712,8 +714,8 @@ def damaged(draw) -> tuple[str, bytes]:
             del content[place : place + size]
         elif way == "double":
             content[place:place] = content[place : place + size]
-        elif way == "cut off":
-            del content[place + 1 :]
+        elif way == "cut off" and place > 200:
+            del content[place:]
     return name, bytes(content)
 
 

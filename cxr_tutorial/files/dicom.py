@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST_PIXELS', 'PERCENTILES', 'age_in_years', 'header_facts', 'apply_window', 'grey_levels', 'read_dicom']
 
-# %% ../../nbs/files/dicom.ipynb #44ba6fe7
+# %% ../../nbs/files/dicom.ipynb #7ce7ab99
 import re
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydicom import Dataset, dcmread
-from pydicom.config import IGNORE
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
@@ -23,6 +22,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     JPEGExtended12Bit,
+    UID_dictionary,
 )
 
 from .problems import ImageError, problem
@@ -63,11 +63,14 @@ def _text(data: Dataset, *names: str) -> str | None:
             return text[:64]
     return None
 
-# %% ../../nbs/files/dicom.ipynb #1845d9bb
+# %% ../../nbs/files/dicom.ipynb #40439f3a
 def _number(data: Dataset, name: str) -> float | None:
     "The first number of a tag. Raises `ValueError` if it is no number."
     text = _text(data, name)
-    return None if text is None else float(text.split("\\")[0])
+    try:
+        return None if text is None else float(text.split("\\")[0])
+    except ValueError:  # the text itself may be anything, also somebody's name
+        raise ValueError(f"{name} is not a number") from None
 
 # %% ../../nbs/files/dicom.ipynb #22f40152
 def _date(data: Dataset, *names: str) -> datetime | None:
@@ -146,23 +149,24 @@ def _opened(path) -> Dataset:
     except InvalidDicomError as error:
         raise ImageError(_other_format(path)) from error
 
-# %% ../../nbs/files/dicom.ipynb #38107719
+# %% ../../nbs/files/dicom.ipynb #fd30058b
 def _content(data: Dataset) -> tuple[str, dict] | None:
     "The kind and the facts of what is no single grey X-ray; None if it is one."
     if "PixelData" not in data:
         number = _text(data.file_meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
-        kind = UID(number or "", validation_mode=IGNORE).name
+        kind = UID(number).name if number in UID_dictionary else "of an unknown kind"
         if "Image Storage" in kind:
             return "damaged-file", {"detail": "its pixels are missing"}
-        if not kind:
+        if not number:
             return "damaged-file", {"detail": "header and pixels are missing"}
         return "no-pixels", {"what": kind}
     frames = int(_number(data, "NumberOfFrames") or 1)
     if frames > 1:
         return "several-images", {"count": frames}
-    mode = _text(data, "PhotometricInterpretation") or "of unknown colours"
-    if not mode.startswith("MONOCHROME"):
-        return "colour", {"mode": mode}
+    mode = _text(data, "PhotometricInterpretation") or ""
+    if mode not in ("MONOCHROME1", "MONOCHROME2"):
+        known = re.fullmatch(r"RGB|YBR_\w{1,12}|PALETTE COLOR|ARGB|CMYK|HSV", mode)
+        return "colour", {"mode": mode if known else "colours unknown"}
     if data.Rows * data.Columns > MOST_PIXELS:
         return "too-large", {}
     if data.BitsAllocated not in (8, 16) or not 1 < data.BitsStored <= data.BitsAllocated:
@@ -223,7 +227,7 @@ def _first_window(data: Dataset) -> tuple[float, float] | None:
         return None
     return center, width
 
-# %% ../../nbs/files/dicom.ipynb #62e1b92e
+# %% ../../nbs/files/dicom.ipynb #487c2adb
 def apply_window(
     values: np.ndarray,  # any shape
     center: float,  # of the window
@@ -236,7 +240,7 @@ def apply_window(
     if function == "LINEAR":
         center, width = center - 0.5, max(width - 1, 1e-6)
     elif function != "LINEAR_EXACT":
-        raise ValueError(f"the VOI LUT function {function} is not one of the standard's")
+        raise ValueError("the VOI LUT function is not one of the standard's")
     return np.clip((values - center) / width + 0.5, 0, 1)
 
 # %% ../../nbs/files/dicom.ipynb #a050ba3f

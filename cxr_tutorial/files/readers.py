@@ -6,6 +6,7 @@
 __all__ = ['PIXELS', 'READERS', 'fit_bits', 'Pixels', 'Reader', 'reader_of', 'read_image', 'load_image']
 
 # %% ../../nbs/files/readers.ipynb #56faec48
+import errno
 import re
 import stat
 from collections.abc import Callable
@@ -175,7 +176,7 @@ def read_image(
     except (Image.DecompressionBombError, MemoryError) as error:
         raise ImageError(problem("too-large", path)) from error
     except Exception as error:
-        system = isinstance(error, OSError) and error.errno is not None
+        system = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
         kind = "unreadable-file" if system else "damaged-file"
         detail = error.strerror if system else f"{error or type(error).__name__}"
         detail = " ".join(detail.split())[:200]

@@ -118,37 +118,61 @@ _ARCHIVES = (  # names, here so that --help need not import the readers
     "kermany nih chexpert rsna covid shenzhen montgomery pneumoniamnist chestmnist"
 ).split()
 
+# %% ../../nbs/study/command.ipynb #comm0002
+def _classes(pairs: tuple[str, ...]) -> dict | None:
+    "NAME=0 or NAME=1, as often as given, as a dictionary; None if not given."
+    classes = {}
+    for pair in pairs:
+        name, _, label = pair.rpartition("=")
+        if not name or label not in ("0", "1"):
+            raise click.UsageError(f"--class takes NAME=0 or NAME=1, not {pair!r}")
+        classes[name] = int(label)
+    return classes or None
+
+# %% ../../nbs/study/command.ipynb #comm0003
+def _reader(folder: str, read, *arguments, **options):
+    "A function (on_problem) -> table that knows the folder it reads."
+    reader = functools.partial(read, *arguments, **options)
+    reader.folder = folder
+    return reader
+
 # %% ../../nbs/study/command.ipynb #arcc0002
-def _source(folder: str, archive: str | None, patient_pattern: str | None, **choice):
+def _source(folder: str, archive: str | None, patient_pattern: str | None, classes, **choice):
     "What is read: a folder, or an archive, when the library asks for it. Raises `UsageError`."
     choice = {name: value for name, value in choice.items() if value is not None}
     if archive is None:
         for name in choice:
             raise click.UsageError(f"--{name} goes with --archive NAME")
-        return folder
+        if classes is None:
+            return folder
+        from cxr_tutorial.datasets import read_folder
+
+        return _reader(folder, read_folder, folder, patient_pattern, classes=classes)
+    if classes is not None:
+        raise click.UsageError("--class goes without --archive, which has labels of its own")
     from cxr_tutorial.files.archives import archive_of, read_archive
 
     archive_of(archive)
     if patient_pattern is not None:
         raise click.UsageError("--patient-pattern goes without --archive, which has patient ids")
-    return functools.partial(read_archive, archive, folder, **choice)
+    return _reader(folder, read_archive, archive, folder, **choice)
 
 # %% ../../nbs/study/command.ipynb #arcc0003
 def _archive_options(command):
     "Options that let FOLDER be an archive in its own layout; the command gets what it reads."
 
     @functools.wraps(command)
-    def with_source(folder, archive, finding, uncertain, views, patient_pattern, **options):
-        choice = {"finding": finding, "uncertain": uncertain, "views": views}
-        source = _source(folder, archive, patient_pattern, **choice)
+    def with_source(folder, archive, class_names, patient_pattern, **options):
+        choice = {name: options.pop(name) for name in ("finding", "uncertain", "views")}
+        source = _source(folder, archive, patient_pattern, _classes(class_names), **choice)
         return command(folder=source, patient_pattern=patient_pattern, **options)
 
-    policies, views = (
-        click.Choice(["ignore", "zeros", "ones", "own"]),
-        click.Choice(["frontal", "all"]),
-    )
+    policies = click.Choice(["ignore", "zeros", "ones", "own"])
+    views = click.Choice(["frontal", "all"])
     names = f"FOLDER is this archive in its own layout: {', '.join(_ARCHIVES)}."
+    named = "Class folder of this NAME, in place of NORMAL=0 and PNEUMONIA=1; once for each."
     more = (
+        click.option("--class", "class_names", multiple=True, metavar="NAME=0|1", help=named),
         click.option("--archive", help=names),
         click.option("--finding", help="Finding that is the label, with --archive."),
         click.option("--uncertain", type=policies, help="Uncertain labels, with --archive."),

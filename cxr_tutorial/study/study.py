@@ -217,6 +217,7 @@ def _is_image(file: Path) -> bool:
 def _check_place(out, overwrite: bool, folder) -> None:
     "Raise `FileExistsError` if the results must not be written there."
     data = about(folder)["folder"] if isinstance(folder, pd.DataFrame) else folder
+    data = getattr(folder, "folder", None) if callable(folder) else data
     out = check_output(out, STUDY_FILES, overwrite, data)
     for file in out.rglob("*") if out.exists() else ():
         if _is_image(file):
