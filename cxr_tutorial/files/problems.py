@@ -25,10 +25,7 @@ _OF_A_FILE = {  # kind: (what is wrong, what to do)
         "pixel mode {mode} is not one of {known}",
         "convert the file to 8-bit or 16-bit grey",
     ),
-    "too-narrow": (
-        "is {width} x {height} pixels: no X-ray is that narrow",
-        "remove it, or get the whole image",
-    ),
+    "too-narrow": ("is {width} x {height} pixels: too narrow for an X-ray", "get all of it"),
     "too-large": ("has far more pixels than an X-ray", "remove it, or make it smaller"),
     "several-images": (
         "holds {count} images",
