@@ -333,8 +333,11 @@ def leave_out(
     return cohort
 
 # %% ../../nbs/files/folders.ipynb #fold0018
-def _similar_ids(cohort: pd.DataFrame) -> list[dict]:
-    "A notice if ids differ only by zeros, spaces or capital letters."
+def _doubtful_ids(cohort: pd.DataFrame) -> list[dict]:
+    "A notice if ids differ only by zeros, spaces or capital letters, or are all the same."
+    if len(cohort) > 1 and cohort.patient_id.nunique() == 1:
+        facts = {"count": len(cohort), "example": cohort.patient_id.iloc[0]}
+        return [problem("one-patient", Path(cohort.path.iloc[0]).parent, **facts)]
     ids = pd.Series(cohort.patient_id.unique(), dtype=object)
     plain = ids.map(lambda one: re.sub(r"0*(\d+)", r"\1", one.strip().casefold()))
     alike = ids[plain.duplicated(keep=False)]
@@ -352,9 +355,10 @@ def _add_days(cohort: pd.DataFrame) -> pd.DataFrame:
         return cohort
     taken = cohort.acquired
     if not pd.api.types.is_numeric_dtype(taken):
-        taken = pd.to_datetime(taken.astype(str), errors="coerce", format="mixed")
-        if taken.isna().sum() > cohort.acquired.isna().sum():  # not all of them are dates
-            return cohort
+        text = taken.astype(str).str.replace("-", "").where(taken.notna())
+        if not text.str.fullmatch(r"\d{8}([T ].*)?", na=True).all():
+            return cohort  # 03/04/2020 may be in March or in April: whoever knows converts it
+        taken = pd.to_datetime(text.str[:8], format="%Y%m%d", errors="coerce")
         cohort = cohort.assign(acquired=taken)
     if "study_day" not in cohort:
         since = taken - taken.groupby(cohort.patient_id).transform("min")
@@ -370,7 +374,7 @@ def finish_cohort(
     notices: list[dict],  # what is doubtful; a `CohortWarning` says each
 ) -> pd.DataFrame:  # with group_id, days, and columns in order; `about` knows the rest
     "The last step: groups, days between images, the order of columns, and what is known of it."
-    notices = [*notices, *_similar_ids(cohort)]
+    notices = [*notices, *_doubtful_ids(cohort)]
     for notice in notices:
         text = printable("{path}: {problem}. What to do: {remedy}.".format(**notice))
         warnings.warn(CohortWarning(text, [notice]), stacklevel=3)

@@ -115,6 +115,7 @@ def add_metadata(
     joined = cohort[["path"]].merge(rows, on="path", how="left", validate="one_to_one")
     joined.index = cohort.index
     for column in joined.columns[1:]:
-        if column in cohort:
+        numeric = pd.api.types.is_numeric_dtype  # numbers and dates do not mix
+        if column in cohort and numeric(joined[column]) == numeric(cohort[column]):
             joined[column] = joined[column].fillna(cohort[column])
     return with_about(cohort.assign(**joined.drop(columns="path")), cohort), notices

@@ -7,6 +7,7 @@ __all__ = ['check_labels', 'need_columns', 'read_labels', 'locate', 'as_cohort']
 
 # %% ../../nbs/files/tables.ipynb #8de9fbab
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,8 @@ def _evaluate(rows: pd.DataFrame, label: str) -> pd.Series:
         ) from error
     if not isinstance(found, pd.Series):
         raise ValueError(f"label={label!r} gives one value, not one for each row")
-    used = [column for column in rows if str(column) in label]
+    name = r"(?<!\w){}(?!\w)"
+    used = [column for column in rows if re.search(name.format(re.escape(str(column))), label)]
     if "na()" not in label and "null()" not in label:
         found = found.astype(object).where(rows[used].notna().all(axis=1), None)
     return found
