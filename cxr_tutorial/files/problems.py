@@ -133,6 +133,10 @@ _OF_NAMES = {
         "for a patient of its own, so a split by patient cannot be trusted",
         "give patient_pattern, a regular expression with a group for the patient",
     ),
+    "one-patient": (
+        "all {count} images have the patient id {example}",
+        "give patient_pattern, if the file names tell the patients",
+    ),
     "similar-ids": (
         "{count} patient id(s) differ from another only by zeros, spaces or capital letters, for "
         "example {example}; they are taken for different patients",
