@@ -125,6 +125,8 @@ class MedicalImageClassifier(nn.Module):
         pretrained: bool = True,  # start from ImageNet weights
     ):
         super().__init__()
+        if not 8 <= size <= 4096:
+            raise ValueError(f"size={size}: images can be 8 to 4096 pixels large")
         self.backbone, features = make_backbone(backbone, pretrained)
         layers = [nn.Linear(features, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, outputs)]
         self.head = nn.Sequential(nn.Dropout(dropout), *layers)
@@ -308,7 +310,7 @@ def load_model(
             options = {k: facts["config"][k] for k in ("backbone", "outputs", "dropout", "size")}
             model = MedicalImageClassifier(**options, pretrained=False)
             model.load_state_dict(_read_weights(file, path, model.state_dict()))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         advice = "Train a model first, or correct the path."
         raise FileNotFoundError(f"{path} does not exist. {advice}") from error
     except PermissionError as error:

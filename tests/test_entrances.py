@@ -336,6 +336,33 @@ def test_a_device_is_not_replaced(xrays, study, saw, monkeypatch):
     saw("refused before the work", text)
 
 
+@pytest.mark.fault("--json names an X-ray, or the metrics of a study", entrance="evaluate")
+def test_json_replaces_only_results(xrays, study, tmp_path, saw, monkeypatch):
+    monkeypatch.setattr(study_module, "load_model", None)  # nothing begins
+    noise(tmp_path / "one.png", 1)
+    before = (study / "metrics.json").read_bytes()
+    refused(call("evaluate", study, xrays, "--json", study / "metrics.json"))
+    text = refused(call("evaluate", study, xrays, "--json", tmp_path / "one.png"))
+    assert (study / "metrics.json").read_bytes() == before
+    assert Image.open(tmp_path / "one.png").size == (40, 32)
+    saw("refused before the work", text, left="what was there")
+
+
+@pytest.mark.fault("--json names an earlier result", entrance="evaluate")
+def test_json_replaces_an_earlier_result(xrays, study, tmp_path, saw):
+    (tmp_path / "r.json").write_text('{"auroc": 0.1}')
+    result = call("evaluate", study, xrays, "--draws", 50, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0 and "auprc" in json.loads((tmp_path / "r.json").read_text())
+    saw("works", "it is replaced", left="the new result")
+
+
+@pytest.mark.fault("images of a size that no model file may state", entrance="train")
+def test_an_impossible_size_is_known_before_training(xrays, tmp_path, saw, no_training):
+    text = refused(call("train", xrays, "--out", tmp_path / "study", "--size", 5000))
+    assert not names_in(tmp_path)
+    saw("refused before training", text)
+
+
 # --- A wrong number does not look right -----------------------------------------------------------
 
 

@@ -257,13 +257,15 @@ def whole_files(folder: Path) -> list[Path]:
     return [f for f in folder.glob("*.npy") if ".partial" not in f.name]
 
 
-def test_two_processes_decode_once(folder, tmp_path):
+@pytest.mark.fault("two processes that need the same images", entrance="cache")
+def test_two_processes_decode_once(folder, tmp_path, saw):
     both = [start_decoding(folder, tmp_path) for _ in range(2)]
     said = [p.communicate(timeout=300)[0].strip() for p in both]
     assert said[0] == said[1] and Path(said[0]).is_file() and all(p.returncode == 0 for p in both)
     assert (
         len((tmp_path / "log").read_text().splitlines()) == read_folder(folder).image_hash.nunique()
     )
+    saw("works", "one decodes, the other waits and finds the file", left="one file")
 
 
 def test_killed_decoding_leaves_nothing_that_looks_whole(folder, tmp_path, monkeypatch):

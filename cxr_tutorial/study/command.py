@@ -8,9 +8,11 @@ __all__ = ['main', 'phantom', 'data', 'audit', 'headline', 'train', 'evaluate']
 # %% ../../nbs/study/command.ipynb #6e4b311c
 import dataclasses
 import functools
+import json
 import sys
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -195,13 +197,31 @@ def data(name, folder):
     _say(f"{name} is in {place}. Next: cxr-tutorial audit {place} --archive {name}")
 
 # %% ../../nbs/study/command.ipynb #c5a1e063
+def _check_json(file: str) -> None:
+    "Raise `OSError` if a result cannot be written there, or would replace something else."
+    from cxr_tutorial.files.atomic import check_file
+
+    check_file(file)
+    place = Path(file)
+    if place.name in ("metrics.json", "config.json") and (
+        place.with_name("model.safetensors").exists()
+    ):
+        raise FileExistsError(f"{file} belongs to a study. Choose another name.")
+    try:
+        earlier = json.loads(place.read_bytes() or b"{}") if place.exists() else {}
+    except ValueError:
+        earlier = None
+    if not isinstance(earlier, dict):
+        raise FileExistsError(f"{file} holds no earlier result. Choose another name.")
+
+# %% ../../nbs/study/command.ipynb #c5a1e065
 @contextmanager
-def _writing(json_file):
+def _writing(json_file: str | None):
     "Look whether the file can be written, before the work; then yield what writes it, if wanted."
-    from cxr_tutorial.files.atomic import check_file, write_json
+    from cxr_tutorial.files.atomic import write_json
 
     if json_file:
-        check_file(json_file)
+        _check_json(json_file)
     yield lambda content: write_json(content, json_file) if json_file else None
 
 # %% ../../nbs/study/command.ipynb #e513daf2

@@ -41,7 +41,6 @@ from cxr_tutorial.models import (
     MedicalImageClassifier,
     freeze,
     load_model,
-    make_backbone,
     save_model,
     unfreeze,
 )
@@ -198,11 +197,11 @@ def _save_study(work: Path, model, metrics: dict, tables: tuple, history, show_i
     write_json(metrics, work / "metrics.json")
 
 # %% ../../nbs/study/study.ipynb #c5a1e031
-def _bytes_needed(backbone: str) -> int:
+def _bytes_needed(backbone: str, size: int) -> int:
     "Room for the files of a study: the weights, and a few million bytes for all others."
     with torch.device("meta"):  # shapes only
-        network, _ = make_backbone(backbone, pretrained=False)
-    weights = network.state_dict().values()
+        model = MedicalImageClassifier(backbone, size=size, pretrained=False)
+    weights = model.state_dict().values()
     return sum(weight.numel() * weight.element_size() for weight in weights) + 5_000_000
 
 # %% ../../nbs/study/study.ipynb #c5a1e032
@@ -266,7 +265,7 @@ def run_study(
     show_ids: bool = False,  # write patient ids and file names instead of codes
 ) -> dict:  # the content of metrics.json
     "Run the whole study: model, config, metrics, split, predictions and report in one folder."
-    start, room = time.perf_counter(), _bytes_needed(backbone)
+    start, room = time.perf_counter(), _bytes_needed(backbone, size)
     _check_place(out, overwrite, folder)
     first = is_first_process()  # one process writes
     with output_folder(out, STUDY_FILES, overwrite, room) if first else nullcontext() as begin:
