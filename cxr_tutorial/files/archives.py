@@ -210,7 +210,7 @@ _CHEXPERT_PART = {"train": "train", "valid": "val", "test": "test"}
 # %% ../../nbs/files/archives.ipynb #5c93f918
 def _chexpert_key(path: str) -> str:
     "patient, study and image, which are the same in every edition."
-    return "/".join(Path(path).parts[-3:])
+    return "/".join(path.replace("\\", "/").split("/")[-3:])
 
 # %% ../../nbs/files/archives.ipynb #babc3e01
 def _chexpert_findings(rows: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, list[dict]]:
@@ -247,7 +247,7 @@ def _read_chexpert(folder: Path) -> Listing:
         try:
             listings.append(_read_chexpert_table(_find_table(folder, name, _CHEXPERT)))
         except FileNotFoundError as error:
-            missing = error
+            missing = missing or error
     if not listings:
         raise missing
     table = pd.concat([one.table for one in listings], ignore_index=True)
@@ -371,14 +371,14 @@ _MEDMNIST = "https://medmnist.com"
 _CHESTMNIST = [_column_name(name) for name in _NIH_FINDINGS]  # in the order of its columns
 
 # %% ../../nbs/files/archives.ipynb #d7797ce0
-def _npz_rows(archive: zipfile.ZipFile, name: str):
+def _npz_rows(archive: zipfile.ZipFile, name: str, count: int):
     "The rows of an array in an .npz file one by one, so that gigabytes need no memory."
     with archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
         shape, by_column, kind = read_header(file)
-        if kind != np.uint8 or by_column or len(shape) != 3:
-            raise ValueError(f"{name} is {kind} of shape {shape}, not grey images of 8 bit")
+        if kind != np.uint8 or by_column or len(shape) != 3 or shape[0] != count:
+            raise ValueError(f"{name} is {kind} of shape {shape}, not {count} grey images of 8 bit")
         for _ in range(shape[0]):
             yield np.frombuffer(file.read(shape[1] * shape[2]), np.uint8).reshape(shape[1:])
 
@@ -388,7 +388,7 @@ def _write_pngs(file: Path, counts: dict, out: Path) -> None:
     with atomic_folder(out) as work, zipfile.ZipFile(file) as archive:
         for part, count in counts.items():
             (work / part).mkdir()
-            rows = _npz_rows(archive, f"{part}_images")
+            rows = _npz_rows(archive, f"{part}_images", count)
             bar = tqdm(rows, f"writing {part}", count, unit="image", leave=False)
             for number, image in enumerate(bar):
                 Image.fromarray(image).save(work / part / f"{number:06d}.png")
@@ -683,7 +683,7 @@ def _with_paths(
     if len(unlisted):
         facts = {"count": len(unlisted), "example": ", ".join(unlisted[:3])}
         notices.append(problem("not-in-table", folder, **facts))
-    paths = table.file.map(images[~twice])
+    paths = table.file.map(images[~twice]).astype(object)
     table = table.assign(path=paths)[paths.notna()].drop(columns="file").reset_index(drop=True)
     return table, problems, notices
 

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from .. import __version__
 from ..environment import cache_dir
 from .archives import archive_of
-from .atomic import atomic_folder, fingerprint
+from .atomic import _explaining, atomic_folder, fingerprint
 
 # %% ../../nbs/files/download.ipynb #61bdd489
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def describe_archive(
 
 # %% ../../nbs/files/download.ipynb #d820dff1
 class DownloadError(OSError):
-    "A file could not be downloaded; the message says how to get it otherwise. Stands alone."
+    "A file could not be downloaded; the message says how to get it otherwise."
 
 # %% ../../nbs/files/download.ipynb #e4cb5052
 BLOCK = 1 << 20  # bytes read at a time
@@ -113,7 +113,7 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DownloadError(
-            f"{needed / 1e9:.1f} GB are needed in {folder}, {free / 1e9:.1f} GB are free. "
+            f"{needed / 1e6:,.0f} MB are needed in {folder}, {free / 1e6:,.0f} MB are free. "
             "Make room there, or name another folder."
         )
 
@@ -143,11 +143,11 @@ def _attempt(url: str, partial: Path) -> None:
     validator = mark.read_text(encoding="utf-8") if start else ""
     request = _request(url, start if validator else 0, validator)
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+        answer = urllib.request.build_opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # there is no such part: begin again
             raise
-        answer = urllib.request.urlopen(_request(url, 0, ""), timeout=TIMEOUT)
+        answer = urllib.request.build_opener().open(_request(url, 0, ""), timeout=TIMEOUT)
     with answer:
         goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
         _receive(answer, partial, start if answer.status == 206 and goes_on else 0)
@@ -163,6 +163,7 @@ def _check_sum(
     file: Path,  # to be checked
     md5: str | None,  # as published; None: nothing to compare with
     shown: Path,  # its name for the message
+    remedy: str,  # what to do then
 ) -> None:
     "Raise `DownloadError` for a file that is not the published one."
     if md5 is None:
@@ -171,8 +172,7 @@ def _check_sum(
         found = hashlib.file_digest(content, "md5").hexdigest()
     if found != md5:
         raise DownloadError(
-            f"{shown} is not the published file: its MD5 is {found}, not {md5}. Remove it if it is "
-            "still there, and download it again."
+            f"{shown} is not the published file: its MD5 is {found}, not {md5}. {remedy}"
         )
 
 # %% ../../nbs/files/download.ipynb #4bdd577e
@@ -185,7 +185,6 @@ def _receive_all(url: str, partial: Path, by_hand: str) -> None:
         except DownloadError:
             raise
         except urllib.error.HTTPError as error:
-            _forget(partial)
             raise DownloadError(
                 f"{host} answers {error.code} ({error.reason}). {by_hand}"
             ) from error
@@ -193,9 +192,9 @@ def _receive_all(url: str, partial: Path, by_hand: str) -> None:
             raise DownloadError(f"{host} cannot be reached ({error.reason}). {by_hand}") from error
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             if number == TRIES:
-                again = "What came is kept; the same call goes on from there. Or"
-                text = f"{host}: {error or type(error).__name__}. {again} {by_hand.lower()[:1]}"
-                raise DownloadError(text + by_hand[1:]) from error
+                again = "What came is kept, and the same call goes on from there."
+                text = f"{host}: {error or type(error).__name__}. {again} Otherwise: {by_hand}"
+                raise DownloadError(text) from error
 
 # %% ../../nbs/files/download.ipynb #07a84d28
 def download(
@@ -210,16 +209,16 @@ def download(
     """
     file = Path(folder).expanduser().resolve() / remote.name
     if file.exists():
-        _check_sum(file, remote.md5, file)
+        _check_sum(file, remote.md5, file, "Remove it, and download it again.")
         return file
     by_hand = f"Download {remote.name} with a browser from {page or remote.url} to {file}."
     partial = file.with_name(f"{file.name}.partial")
     lock = FileLock(cache_dir() / f"download-{fingerprint(file)}.lock", timeout=0)
     try:
-        with lock:
+        with lock, _explaining(file, partial):
             _receive_all(remote.url, partial, by_hand)
             try:
-                _check_sum(partial, remote.md5, file)
+                _check_sum(partial, remote.md5, file, f"It was not kept; try again. {by_hand}")
                 partial.rename(file)
             finally:
                 _forget(partial)
