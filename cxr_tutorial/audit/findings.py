@@ -75,8 +75,8 @@ def findings_table(
     return table.loc[rank.sort_values(kind="stable").index].reset_index(drop=True)
 
 # %% ../../nbs/audit/findings.ipynb #22e70428
-def looks_of(case: Case) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    "Features (n rows), thumbnails (n, 1024) and hashes (n, 256) of all images; ask by `Case.once`."
+def looks_of(case: Case) -> tuple:
+    "What `glance_all` says of all images; ask by `Case.once`."
     return glance_all(case.cohort)
 
 # %% ../../nbs/audit/findings.ipynb #45dfe5f3
