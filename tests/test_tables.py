@@ -163,7 +163,7 @@ def test_missing_files(tmp_path, table, saw):
     cohort, said = read(some, tmp_path, on_problem="skip")
     assert len(cohort) == N - 1 and said == ["missing-file"]
     with pytest.raises(ValueError, match="none of the 8 file") as stopped:
-        read(table.assign(file="gone/" + table.file), tmp_path)
+        read(table.assign(file="gone/" + table.file), tmp_path / "images")
     saw(stopped.value)
 
 

@@ -23,6 +23,7 @@ from ..files.problems import ImageError, problem
 from ..files.readers import load_image
 from ..loaders import balanced_sampler
 from ..parallel.processes import progress
+from ..splits import usual_parts
 from ..transforms import IMAGENET_MEAN, IMAGENET_STD, resize_and_pad
 
 # %% ../../nbs/cache/images.ipynb #c07f570e
@@ -174,9 +175,9 @@ def cached_loaders(
     seed: int = 0,  # of the order of the training images
 ) -> dict[str, DataLoader]:  # "train", "val" and "test", as far as the cohort has them
     "`make_loaders`, with each image decoded only once."
-    loaders = {}
+    parts, loaders = usual_parts(cohort), {}
     for part in ("train", "val", "test"):
-        rows, training = np.flatnonzero(cohort.split == part), part == "train"
+        rows, training = np.flatnonzero(parts == part), part == "train"
         if len(rows) == 0:
             continue
         images = CachedXrays(cohort, size, mean, std, strength if training else 0.0, rows)
