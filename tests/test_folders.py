@@ -299,6 +299,21 @@ def test_a_link_to_a_class_is_followed_once(tmp_path):
     assert len(table) == 6 and not said
 
 
+def test_a_class_may_be_a_link_into_the_same_folder(tmp_path):
+    make(tmp_path, "all/n/IM-000{2}-0001.png", "all/p/person{2}_virus_1.png")
+    (tmp_path / "NORMAL").symlink_to("all/n")
+    (tmp_path / "PNEUMONIA").symlink_to("all/p")
+    table, said = read(tmp_path)
+    assert table.label.tolist() == [0, 0, 1, 1] and set(said) == {"folder-loop"}
+
+
+def test_the_folder_may_be_named_in_any_way(tmp_path, monkeypatch):
+    cohort(tmp_path / "x" / "train")
+    monkeypatch.chdir(tmp_path / "x" / "train")
+    for folder in (".", "..", "../train/", tmp_path / "x"):
+        assert len(read(folder)[0]) == 6
+
+
 @pytest.mark.fault("a file name that is not UTF-8", entrance="read_folder")
 def test_name_that_is_not_utf8(tmp_path, saw):
     cohort(tmp_path)
@@ -480,6 +495,7 @@ METADATA = {  # what metadata.csv holds: images whose view is known, what is sai
     "\ufeffpath,view\nNORMAL\\IM-0001-0001.png,AP\n": (1, ["images-without-row"], "IM-0001"),
     "path, view\n./NORMAL/IM-0001-0001.png, AP\n": (1, ["images-without-row"], "IM-0001"),
     "path,view\nIM-0001-0001.png,AP\n": (1, ["images-without-row"], "IM-0001"),
+    "path,view\nNORMAL/IM-0001-0001.png,AP,\n": (1, ["images-without-row"], "IM-0001"),
     "path,view\n,AP\n": (0, ["rows-without-image", "images-without-row"], "IM-0001"),
     "path,view\ngone.png,AP\n": (0, ["rows-without-image", "images-without-row"], "IM-0001"),
     "path,patient_id,view\nNORMAL/IM-0001-0001.png,007,AP\n": (1, ["images-without-row"], "007"),

@@ -258,6 +258,7 @@ WRONG = {
         ValueError,
         "0, 1 or None",
     ),
+    "further columns that are not there": ({"columns": ["mood"]}, ValueError, "no column 'mood'"),
     "an unknown way with problems": ({"on_problem": "ignore"}, ValueError, "on_problem must be"),
 }
 

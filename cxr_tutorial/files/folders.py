@@ -206,6 +206,7 @@ def _own_ids(paths: list[str]) -> list[str]:
     stems = pd.Series([Path(path).stem for path in paths], dtype=object)
     if not stems.duplicated().any():
         return stems.tolist()
+    paths = [os.path.abspath(path) for path in paths]
     top = os.path.commonpath([os.path.dirname(path) for path in paths])
     inside = pd.Series([Path(path).relative_to(top) for path in paths])
     long = inside.map(lambda path: path.with_suffix("").as_posix())

@@ -42,12 +42,16 @@ def _is_folder(entry: os.DirEntry) -> bool:
 # %% ../../nbs/files/listing.ipynb #2670413d
 def walk(
     folder: Path,  # where to start
+    first: list[Path] | tuple = (),  # folders below it that come before all others
 ) -> tuple[list[Path], list[dict]]:  # all files, and folders that were not followed (notices)
     "All files below a folder, except those that systems leave behind. Each folder is read once."
-    files, notices, known = [], [], set()
-    waiting, links = [folder], []
+    files, notices, known, done = [], [], set(), set()
+    waiting, links = [*first, folder], []
     while waiting or links:
         place = waiting.pop(0) if waiting else links.pop(0)
+        if place in done:
+            continue
+        done.add(place)
         try:
             stat = place.stat()
             if (stat.st_dev, stat.st_ino) in known:
@@ -306,7 +310,7 @@ def list_files(
     plain = _check_classes(classes)
     found = _start(folder, classes)
     problems = _missing_classes(found, classes)
-    files, notices = walk(folder)
+    files, notices = walk(folder, found)
     notices, closed = _closed_classes(notices, found)
     problems, shut = problems + closed, {row["path"] for row in closed}
     depth = len(found[0].parts)

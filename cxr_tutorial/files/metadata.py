@@ -36,15 +36,11 @@ def read_rows(
     if not first:
         raise ValueError(f"{file} is empty. Write its columns and rows, or remove it.")
     separator = max(",;\t|", key=first.count)
-    kinds = dict.fromkeys(text, str)
+    form = dict(sep=separator, skipinitialspace=True, index_col=False, low_memory=False)
     try:
-        table = pd.read_csv(
-            io.StringIO(content),
-            sep=separator,
-            dtype=kinds,
-            skipinitialspace=True,
-            low_memory=False,
-        )
+        columns = pd.read_csv(io.StringIO(content), nrows=0, **form).columns
+        kinds = {column: str for column in columns if str(column).strip() in text}
+        table = pd.read_csv(io.StringIO(content), dtype=kinds, **form)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{file} is no table: {str(error).strip()}") from error
     return table.rename(columns=lambda name: str(name).strip())

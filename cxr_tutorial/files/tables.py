@@ -182,6 +182,9 @@ def _ids(column: pd.Series) -> pd.Series:
 def _columns_of(rows: pd.DataFrame, columns) -> dict:
     "Further columns of a cohort: name in the cohort, name in the table."
     wanted = columns if isinstance(columns, dict) else dict(zip(columns, columns, strict=True))
+    missing = [column for column in wanted.values() if column not in rows]
+    if missing:
+        raise ValueError(f"columns={columns!r}: the table has no column {missing[0]!r}")
     known = {name: name for name in ("subtype", "split", *METADATA) if name in rows}
     return {**known, **wanted}
 
@@ -229,6 +232,8 @@ def _own_rows(rows: pd.DataFrame, folder: Path, label: str, values, columns: dic
 def _check_columns(rows: pd.DataFrame, name: str, path: str, patient: str | None) -> None:
     "Raises `ValueError` that says which parameter names the right column."
     has = ", ".join(map(str, rows.columns[:12]))
+    if rows.columns.duplicated().any():
+        raise ValueError(f"{name} has two columns of the same name. Has {has}.")
     if path not in rows:
         raise ValueError(
             f"{name} has no column {path!r} for the file; path=... names it. Has {has}."
