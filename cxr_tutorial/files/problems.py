@@ -27,19 +27,6 @@ _OF_A_FILE = {  # kind: (what is wrong, what to do)
     ),
     "too-narrow": ("is {width} x {height} pixels: too narrow for an X-ray", "get all of it"),
     "too-large": ("has far more pixels than an X-ray", "remove it, or make it smaller"),
-    "several-images": (
-        "holds {count} images",
-        "save the one that is meant as a file of its own",
-    ),
-    "no-pixels": ("is DICOM without an image ({what})", "move it elsewhere: it is no X-ray"),
-    "colour": (
-        "is a colour DICOM ({mode}), so a screenshot or a print, not the X-ray itself",
-        "get the original from the archive",
-    ),
-    "no-decoder": (
-        "is compressed ({syntax}), and no installed package decodes that",
-        "export it uncompressed{otherwise}",
-    ),
 }
 
 # %% ../../nbs/files/problems.ipynb #not0000i
@@ -73,6 +60,31 @@ _OF_A_FOLDER = {
     "unreadable-folder": (
         "folder could not be opened ({detail})",
         "make it readable, or remove it",
+    ),
+}
+
+# %% ../../nbs/files/problems.ipynb #mixpix02
+_OF_PIXELS = {
+    "several-images": (
+        "holds {count} images",
+        "save the one that is meant as a file of its own",
+    ),
+    "no-pixels": ("is DICOM without an image ({what})", "move it elsewhere: it is no X-ray"),
+    "colour": (
+        "is a colour DICOM ({mode}), so a screenshot or a print, not the X-ray itself",
+        "get the original from the archive",
+    ),
+    "no-decoder": (
+        "is compressed ({syntax}), and no installed package decodes that",
+        "export it uncompressed{otherwise}",
+    ),
+    "mixed-intents": (
+        "{count} of {total} images are For Processing, the detector's signal, the others are not",
+        "use images of one kind; archives usually hold each X-ray For Presentation, too",
+    ),
+    "mixed-ranges": (
+        "16-bit files were narrowed in different ways ({ways}), so equal values look different",
+        "look at images of each kind; convert all in one way if they come from one machine",
     ),
 }
 
@@ -212,7 +224,14 @@ _SAID_OF_AN_ARCHIVE = {
 }
 
 # %% ../../nbs/files/problems.ipynb #37bff0fe
-PROBLEMS = {**_OF_A_FILE, **_BEFORE_OPENING, **_OF_A_FOLDER, **_NOT_READ, **_READ_WITH_DOUBT}
+PROBLEMS = {
+    **_OF_A_FILE,
+    **_BEFORE_OPENING,
+    **_OF_A_FOLDER,
+    **_OF_PIXELS,
+    **_NOT_READ,
+    **_READ_WITH_DOUBT,
+}
 PROBLEMS |= {**_OF_NAMES, **_OF_A_TABLE, **_OF_AN_ARCHIVE, **_SAID_OF_AN_ARCHIVE}
 FATAL = ("missing-class", "empty-class", "no-image-left")  # without them there is no cohort
 
