@@ -349,6 +349,23 @@ def _doubtful_ids(cohort: pd.DataFrame) -> list[dict]:
     count = len(alike) - plain[alike.index].nunique()
     return [problem("similar-ids", path, count=count, example=example)]
 
+# %% ../../nbs/files/folders.ipynb #mixpix01
+def _mixed_pixels(cohort: pd.DataFrame) -> list[dict]:
+    "Notices if the images were not made grey in one way; see `files.readers`."
+    notices = []
+    raw = cohort.get("intent", pd.Series(None, cohort.index)) == "processing"
+    if 0 < raw.sum() < len(cohort):
+        facts = {"count": raw.sum(), "total": len(cohort)}
+        notices.append(problem("mixed-intents", cohort.path[raw].iloc[0], **facts))
+    if {"mode", "intensity"} <= set(cohort):
+        wide = cohort[cohort["mode"].astype(str).str.startswith("I;16")]
+        ways = wide.intensity.value_counts()
+        if len(ways) > 1:
+            rare = wide.path[wide.intensity == ways.index[-1]].iloc[0]
+            said = ", ".join(f"{count} images: {way}" for way, count in ways.items())
+            notices.append(problem("mixed-ranges", rare, ways=said))
+    return notices
+
 # %% ../../nbs/files/folders.ipynb #fold0019
 def _add_days(cohort: pd.DataFrame) -> pd.DataFrame:
     "With `study_day`, days since the patient's first image, if `acquired` has the dates."
@@ -375,7 +392,7 @@ def finish_cohort(
     notices: list[dict],  # what is doubtful; a `CohortWarning` says each
 ) -> pd.DataFrame:  # with group_id, days, and columns in order; `about` knows the rest
     "The last step: groups, days between images, the order of columns, and what is known of it."
-    notices = [*notices, *_doubtful_ids(cohort)]
+    notices = [*notices, *_doubtful_ids(cohort), *_mixed_pixels(cohort)]
     for notice in notices:
         text = printable("{path}: {problem}. What to do: {remedy}.".format(**notice))
         warnings.warn(CohortWarning(text, [notice]), stacklevel=3)
