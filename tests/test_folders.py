@@ -134,6 +134,11 @@ READ = {  # a public layout: its files, options, images per label, parts, and wh
     "masks beside the images": (
         [NORMAL, ILL, "NORMAL/IM-000{2}-0001_mask.png", "PNEUMONIA/mask_person1_virus_1.png"],
         {}, (2, 2), {}, ["masks", "masks"]),
+    "masks in a folder beside the images": (
+        [f"{part}/{names}" for part in ("images", "masks") for names in (NORMAL, ILL)],
+        {}, (2, 2), {}, ["masks"]),
+    "class folders that differ by capital letters": (
+        [NORMAL, ILL, "Normal/IM-0009-0001.png"], {}, (3, 2), {}, ["twins-by-case"]),
     "what systems leave behind": (
         [NORMAL, ILL, ".DS_Store", "NORMAL/.DS_Store", "NORMAL/Thumbs.db", "NORMAL/desktop.ini",
          "NORMAL/._IM-0001-0001.png", "PNEUMONIA/@eaDir/person1_virus_1.png/SYNOPHOTO.jpg",

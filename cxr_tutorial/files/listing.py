@@ -72,12 +72,22 @@ def walk(
 # %% ../../nbs/files/listing.ipynb #0d9a46f9
 MOST_LEVELS = 5  # how far down class folders are looked for
 
+# %% ../../nbs/files/listing.ipynb #c331b04e
+_MASK_WORDS = r"masks?|segs?|segmentations?|annotations?|heatmaps?|ground[ _-]?truth"
+_MASK_FOLDER = re.compile(rf"(lung|left|right|manual)?[ _-]*({_MASK_WORDS})", re.I)
+_MASK_FILE = re.compile(
+    rf"(.*?)[ _.-]+(lung[ _-]?)?({_MASK_WORDS})|({_MASK_WORDS})[ _.-]+(.*)", re.I
+)
+
 # %% ../../nbs/files/listing.ipynb #e354685b
 def find_classes(
     folder: Path,  # where to look
     classes: dict,  # name of a class folder: label
 ) -> list[Path]:  # class folders, all on the same level; empty if there are none
-    "The class folders nearest to the top; capital letters, spaces, `-` and `_` do not matter."
+    """The class folders nearest to the top, outside of folders of masks.
+
+    Capital letters, spaces, `-` and `_` do not matter in their names.
+    """
     names, level = {plain_name(name) for name in classes}, [folder]
     for _ in range(MOST_LEVELS):
         inside = []
@@ -86,7 +96,9 @@ def find_classes(
                 entries = _entries(parent)
             except OSError:  # `walk` reports it
                 continue
-            inside += [Path(entry.path) for entry in entries if _is_folder(entry)]
+            for entry in entries:
+                if _is_folder(entry) and not _MASK_FOLDER.fullmatch(entry.name):
+                    inside.append(Path(entry.path))
         found = [directory for directory in inside if plain_name(directory.name) in names]
         if found:
             return found
@@ -96,6 +108,7 @@ def find_classes(
 # %% ../../nbs/files/listing.ipynb #4acce4ec
 def _check_classes(classes: dict) -> dict:
     "Name without capital letters: label. Raises `ValueError` for a mapping that cannot serve."
+    classes = classes if isinstance(classes, dict) else {}
     plain = {plain_name(name): label for name, label in classes.items()}
     contradiction = any(plain[plain_name(name)] != label for name, label in classes.items())
     if contradiction or set(plain.values()) != {0, 1}:
@@ -140,13 +153,6 @@ def _missing_classes(found: list[Path], classes: dict) -> list[dict]:
                 others = f"; here are {', '.join(beside[:8])}"
                 problems.append(problem("missing-class", parent / name, beside=others))
     return problems
-
-# %% ../../nbs/files/listing.ipynb #c331b04e
-_MASK_WORDS = r"masks?|segs?|segmentations?|annotations?|heatmaps?|ground[ _-]?truth"
-_MASK_FOLDER = re.compile(rf"(lung|left|right|manual)?[ _-]*({_MASK_WORDS})", re.I)
-_MASK_FILE = re.compile(
-    rf"(.*?)[ _.-]+(lung[ _-]?)?({_MASK_WORDS})|({_MASK_WORDS})[ _.-]+(.*)", re.I
-)
 
 # %% ../../nbs/files/listing.ipynb #e8d7c845
 def _is_mask(file: Path, names: set) -> bool:
@@ -240,13 +246,13 @@ def _not_read(files: list[Path], read: set, around: set, plain: dict) -> list[di
     return notices
 
 # %% ../../nbs/files/listing.ipynb #68b22a94
-def _twins(files: pd.DataFrame) -> Iterator[dict]:
+def _twins(files: pd.DataFrame, found: list[Path]) -> Iterator[dict]:
     "Notices about names that differ by capital letters only."
-    small = files.path.str.casefold()
-    twins = files[small.duplicated(keep=False)]
+    paths = pd.Series([*map(str, found), *files.path], dtype=object)
+    twins = paths[paths.str.casefold().duplicated(keep=False)]
     if len(twins):
-        first = Path(twins.path.iloc[0])
-        count = len(twins) - twins.path.str.casefold().nunique()
+        first = Path(twins.iloc[0])
+        count = len(twins) - twins.str.casefold().nunique()
         yield problem("twins-by-case", first.parent, count=count, example=first.name)
 
 # %% ../../nbs/files/listing.ipynb #ffd92133
@@ -328,6 +334,6 @@ def list_files(
     table = pd.DataFrame(rows, columns=["path", "label", "split"])
     read = set(map(Path, table.path))
     around = {above for d in found for above in d.parents if above.is_relative_to(folder)}
-    notices += [*_not_read(others, read, around, plain), *_twins(table)]
+    notices += [*_not_read(others, read, around, plain), *_twins(table, found)]
     notices += _unknown_parts(table, folder)
     return table, problems, notices

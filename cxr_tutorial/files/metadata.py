@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from .folders import METADATA, with_about
-from .problems import CohortError, problem
+from .problems import CohortError, printable, problem
 
 # %% ../../nbs/files/metadata.ipynb #a0c10ec3
 def _decode(content: bytes) -> str:
@@ -80,8 +80,9 @@ def _matching_rows(file: Path, folder: Path, images: pd.Series) -> tuple:
     "The rows of a table that belong to images, and notices about those that do not."
     rows = read_rows(file, text=("path", "patient_id"))
     if "path" not in rows:
+        has = printable(", ".join(rows.columns[:12]))
         raise ValueError(
-            f"{file} has no column path; it has {', '.join(rows.columns[:12])}. Rename the one "
+            f"{file} has no column path; it has {has}. Rename the one "
             "with the file names to path, or rename the file if it is about something else."
         )
     rows = rows[["path", *(column for column in ("patient_id", *METADATA) if column in rows)]]
