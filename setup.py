@@ -9,7 +9,8 @@ here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
-lab, dev = cfg["lab_requirements"].split(), cfg["dev_requirements"].split()
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("lab", "dicom", "kaggle", "dev")}
+extras["dev"] = [*extras["lab"], *extras["dicom"], *extras["kaggle"], *extras["dev"]]
 
 setup(
     name=cfg["lib_name"],
@@ -25,7 +26,7 @@ setup(
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"lab": lab, "dev": lab + dev},
+    extras_require=extras,
     entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
     zip_safe=False,
 )
