@@ -641,7 +641,9 @@ MIXED = {  # how the odd one is written, and the others; kind of the notice
     "an image For Processing among images For Presentation": (
         ".dcm",
         lambda stored, odd: as_dicom(
-            stored, PresentationIntentType="FOR " + ("PROCESSING" if odd else "PRESENTATION")
+            stored,
+            PatientID=f"p{stored.max()}",
+            PresentationIntentType="FOR " + ("PROCESSING" if odd else "PRESENTATION"),
         ),
         "mixed-intents",
     ),
