@@ -168,6 +168,14 @@ def _best_f1(labels: np.ndarray, probabilities: np.ndarray) -> float:
     best = np.flatnonzero(np.isclose(f1[:-1], f1[:-1].max(), rtol=0, atol=1e-12))[-1]
     return float(thresholds[best])
 
+# %% ../nbs/course/10_metrics.ipynb #5d2e81b8
+def _check_options(at_least: float, miss_cost: float) -> None:
+    "Raises `ValueError` for what is no sensitivity or no cost."
+    if not 0 < at_least <= 1:
+        raise ValueError(f"at_least is a share, such as 0.95 for 95 %, not {at_least}")
+    if not miss_cost > 0:
+        raise ValueError(f"miss_cost is above 0, not {miss_cost}")
+
 # %% ../nbs/course/10_metrics.ipynb #5d2e81b6
 def _call_nobody(probabilities: np.ndarray, policy: str) -> float:
     "The threshold 1, with a warning. Raises `ValueError` if even that calls somebody."
@@ -188,8 +196,7 @@ def choose_threshold(
     "Choose an operating threshold. Raises `ValueError` for another policy or a single class."
     labels, probabilities = check_predictions(labels, probabilities)
     check_labels(labels, both=True, name="labels to choose a threshold")
-    if not (0 < at_least <= 1 and miss_cost > 0):
-        raise ValueError(f"at_least={at_least} is no share, or miss_cost={miss_cost} no cost")
+    _check_options(at_least, miss_cost)
     if policy == "f1":
         return _best_f1(labels, probabilities)
     false_alarms, found, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)

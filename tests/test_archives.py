@@ -121,7 +121,7 @@ def write_rsna(folder: Path, rows: list[dict]) -> None:
         labels += [f"{name},{line}" for line in lines]
         classes += [f"{name},{('Normal', 'Lung Opacity')[row['label']]}"] * len(lines)
         mapping.append(
-            {"subset_img_id": name, "img_id": f"{row['patient']:08d}_{row['number']:03d}.png"}
+            {"subset_img_id": name, "img_id": f"{row['patient'] + 1:08d}_{row['number']:03d}.png"}
         )
         truth = {
             "sex": row["sex"],
@@ -253,7 +253,7 @@ def test_ids_stay_text_and_older_ages_are_read(tmp_path):
     for file in ("a.png", "b.png"):
         save(np.zeros((8, 8), np.uint8), tmp_path / "images" / file)
     table = archive_table("nih", tmp_path)
-    assert table.patient_id.tolist() == ["007", "NA"] and table.age.tolist() == [58, 0.5]
+    assert table.patient_id.tolist() == ["nih-007", "nih-NA"] and table.age.tolist() == [58, 0.5]
 
 
 @pytest.mark.fault("NIH ChestX-ray14 with ages such as 411", entrance="read_archive")
@@ -491,7 +491,8 @@ def test_rsna_ids_are_images(tmp_path, saw):
     place = tmp_path / "rsna"
     write_rsna(place, noise())
     known = read_quietly("rsna", place)
-    assert known.patient_id.nunique() == 6 and set(known.boxes) == {0, 2}
+    assert set(known.patient_id) == {f"nih-{number}" for number in range(1, 7)}
+    assert set(known.boxes) == {0, 2}
     assert known.subtype.value_counts().to_dict() == {"Normal": 6, "Lung Opacity": 6}
     next(place.glob("*.json")).unlink()
     with pytest.warns(CohortWarning, match="not the patient's") as caught:
@@ -529,7 +530,7 @@ def test_covid_leaves_out_what_is_no_x_ray(tmp_path):
         "not frontal",
     ]
     assert len(table) == 12 and table.covid_19.sum() == 6 and table.no_finding.sum() == 6
-    assert table.patient_id[0] == "000" and set(table.site) == {"Wuhan, China"}
+    assert table.patient_id[0] == "covid-000" and set(table.site) == {"Wuhan, China"}
     assert archive_table("covid", tmp_path, finding="COVID-19").label.sum() == 6
 
 
@@ -545,7 +546,7 @@ def test_covid_table_of_the_first_version(tmp_path):
     for file in "abc":
         save(np.zeros((8, 8), np.uint8), tmp_path / "images" / f"{file}.png")
     table = archive_table("covid", tmp_path, finding="COVID-19")
-    assert table.label.tolist() == [1, 0] and table.patient_id.tolist() == ["1", "5"]
+    assert table.label.tolist() == [1, 0] and table.patient_id.tolist() == ["covid-1", "covid-5"]
     with pytest.raises(ValueError, match="It has: ards, covid_19"):
         archive_table("covid", tmp_path)
 
@@ -606,6 +607,46 @@ def test_an_npz_of_another_shape(wrong, tmp_path):
         read_archive("pneumoniamnist", tmp_path)
     assert stopped.value.problems.kind.tolist() == ["unclear-file"]
     assert not [one for one in set(cache_dir().iterdir()) - before if one.is_dir()]
+
+
+def mutated(content: bytes, random: np.random.Generator) -> bytes:
+    "Bytes changed, cut off, left out, repeated, or lines in another order."
+    at, kind = int(random.integers(len(content))), random.integers(5)
+    if kind == 0:
+        return content[:at]
+    if kind == 1:
+        return content[:at] + content[at + int(random.integers(1, 50)) :]
+    if kind == 2:
+        return content[:at] + content[at : at + 200] + content[at:]
+    if kind == 3:
+        return b"\n".join(random.permutation(content.split(b"\n")).tolist())
+    changed = np.frombuffer(content, np.uint8).copy()
+    changed[random.integers(len(content), size=10)] = random.integers(0, 256, 10)
+    return changed.tobytes()
+
+
+@pytest.mark.fault("tables of every archive with changed bytes", entrance="read_archive")
+def test_mutated_tables(tmp_path, saw):
+    "Read or refused with the reason, never another error."
+    random, outcomes = np.random.default_rng(0), {"read": 0, "refused": 0}
+    for name, write in LAYOUTS.items():
+        write(tmp_path / name, noise())
+        kinds = (".csv", ".txt", ".json", ".npz")
+        files = [file for file in sorted((tmp_path / name).rglob("*")) if file.suffix in kinds]
+        for _ in range(12 if files else 0):
+            file = files[random.integers(len(files))]
+            whole = file.read_bytes()
+            file.write_bytes(mutated(whole, random))
+            try:
+                archive_table(name, tmp_path / name)
+                outcomes["read"] += 1
+            except (CohortError, FileNotFoundError, ValueError) as error:
+                foreseen = isinstance(error, (CohortError, FileNotFoundError))
+                assert foreseen or "has no finding" in str(error)
+                outcomes["refused"] += 1
+            file.write_bytes(whole)
+    assert min(outcomes.values()) > 10
+    saw("read, or refused with the reason", "")
 
 
 PUBLISHED = {  # images, patients, with pneumonia: as published
@@ -725,7 +766,13 @@ def test_train_and_evaluate_as_the_class_folder_twin(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         archive = audit(functools.partial(read_archive, name, tmp_path / name))
-        more = {"metadata", "encoding", "unknown-patients", "near-identical-split"}  # it says more
+        more = {
+            "metadata",
+            "encoding",
+            "unknown-patients",
+            "near-identical-split",
+            "altered-split",
+        }  # it says more
         assert set(archive.kind) - more <= set(audit(twin).kind)
 
 

@@ -523,6 +523,11 @@ def test_a_model_without_permission(model_file, open_folder, saw):
     saw(stopped.value, str(stopped.value).replace(f"{open_folder}/", ""))
 
 
+def test_colleagues_may_read_a_saved_model(model_file):
+    (model_file.parent / "usual").touch()
+    assert model_file.stat().st_mode == (model_file.parent / "usual").stat().st_mode
+
+
 def test_a_model_of_several_questions_is_no_study(xrays, study, tmp_path):
     save_model(
         MedicalImageClassifier(size=32, outputs=3, pretrained=False),

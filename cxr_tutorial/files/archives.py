@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['ARCHIVES', 'UNCERTAIN', 'cohort_from', 'Listing', 'Archive', 'archive_of', 'archive_table', 'read_archive']
 
-# %% ../../nbs/files/archives.ipynb #fa5f5ae9
+# %% ../../nbs/files/archives.ipynb #ed2d5f78
+import json
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -75,6 +77,15 @@ class Archive:
     key: Callable = os.path.basename  # path of an image -> what stands in the column `file`
     folders: bool = False  # class folders, read by `read_folder`
 
+# %% ../../nbs/files/archives.ipynb #14e2dafe
+_BROKEN = (ValueError, KeyError, TypeError, EOFError, OSError, RuntimeError, MemoryError)
+_BROKEN += (struct.error, zipfile.BadZipFile, zlib.error)
+
+# %% ../../nbs/files/archives.ipynb #65959b29
+def _unclear_file(file: Path, detail) -> CohortError:
+    "A file that is damaged, or another one than it should be."
+    return CohortError([problem("unclear-file", file, detail=str(detail).strip())])
+
 # %% ../../nbs/files/archives.ipynb #671df12b
 def _find_table(
     folder: Path,  # of the archive, or the file itself
@@ -106,13 +117,13 @@ def _read_text(
     how = {"dtype": str, "keep_default_na": False, "index_col": False, "skipinitialspace": True}
     try:
         rows = pd.read_csv(file, encoding="utf-8-sig", encoding_errors="replace", **how)
-    except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, OSError) as error:
-        raise CohortError([problem("unclear-file", file, detail=str(error).strip())]) from error
+    except _BROKEN as error:
+        raise _unclear_file(file, error) from error
     rows = rows.rename(columns=str.strip)
     missing = [name for name in needed if name not in rows]
     if missing:
         detail = f"it has no column {', '.join(missing)}, but {', '.join(rows.columns[:8])}"
-        raise CohortError([problem("unclear-file", file, detail=detail)])
+        raise _unclear_file(file, detail)
     return rows.fillna("").map(str.strip).drop_duplicates(ignore_index=True)
 
 # %% ../../nbs/files/archives.ipynb #7ac6aa35
@@ -139,6 +150,11 @@ def _sexes(text: pd.Series) -> pd.Series:
     "M, F or missing."
     first = text.str.upper().str[:1]
     return first.where(first.isin(["M", "F"]), None).astype(object)
+
+# %% ../../nbs/files/archives.ipynb #fa186649
+def _named(archive: str, ids: pd.Series) -> pd.Series:
+    "Ids that are plain numbers, with the archive's name: 12 of one is not 12 of another."
+    return (f"{archive}-" + ids).astype(object).where(ids.notna() & (ids != ""), None)
 
 # %% ../../nbs/files/archives.ipynb #7ce2f401
 def _column_name(finding: str) -> str:
@@ -195,7 +211,8 @@ def _read_nih(folder: Path) -> Listing:
     problems = _unclear(rows["Image Index"][strange], "findings that it does not have", file)
     ages, notices = _ages(rows["Patient Age"], file)
     parts, doubled = _official_parts(file.parent, rows["Image Index"])
-    table = pd.DataFrame({"file": rows["Image Index"], "patient_id": rows["Patient ID"]})
+    patients = _named("nih", rows["Patient ID"])
+    table = pd.DataFrame({"file": rows["Image Index"], "patient_id": patients})
     table = table.assign(split=parts, view=rows["View Position"], age=ages)
     table["sex"] = _sexes(rows.get("Patient Gender", rows.get("Patient Sex", table.file)))
     found = words.reindex(columns=_NIH_FINDINGS, fill_value=0).rename(columns=_column_name)
@@ -205,6 +222,11 @@ def _read_nih(folder: Path) -> Listing:
 # %% ../../nbs/files/archives.ipynb #6e6bfaa6
 _CHEXPERT = "https://stanfordmlgroup.github.io/competitions/chexpert"
 _CHEXPERT_PATH = r"(train|valid|test)[^/]*/(patient\d+)/study(\d+)/view\d+_(frontal|lateral)\.\w+$"
+_CHEXPERT_FINDINGS = [
+    *("Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
+    *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion"),
+    *("Pleural Other", "Fracture", "Support Devices"),
+]
 _CHEXPERT_PART = {"train": "train", "valid": "val", "test": "test"}
 
 # %% ../../nbs/files/archives.ipynb #5c93f918
@@ -214,10 +236,9 @@ def _chexpert_key(path: str) -> str:
 
 # %% ../../nbs/files/archives.ipynb #babc3e01
 def _chexpert_findings(rows: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, list[dict]]:
-    "The columns after AP/PA, as 1, 0 and -1; and rows with other values."
-    after = list(rows.columns).index("AP/PA") + 1
-    found = rows[[name for name in rows.columns[after:] if name != "No Finding"]]
-    numbers = found.replace("", "0").apply(pd.to_numeric, errors="coerce")
+    "The findings as 1, 0 and -1; and rows with other values."
+    found = rows[_CHEXPERT_FINDINGS].replace("", "0")
+    numbers = found.apply(pd.to_numeric, errors="coerce")
     odd = ~numbers.isin([0, 1, -1]).all(axis=1)
     problems = _unclear(rows.Path[odd], "labels other than 1, 0, -1", file)
     return numbers[~odd].astype(int).rename(columns=_column_name), problems
@@ -225,7 +246,7 @@ def _chexpert_findings(rows: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, li
 # %% ../../nbs/files/archives.ipynb #12b3b73d
 def _read_chexpert_table(file: Path) -> Listing:
     "train.csv or valid.csv."
-    rows = _read_text(file, "Path", "Sex", "Age", "AP/PA")
+    rows = _read_text(file, "Path", "Sex", "Age", "AP/PA", *_CHEXPERT_FINDINGS)
     parts = rows.Path.str.extract(_CHEXPERT_PATH)
     odd = parts[0].isna()
     problems = _unclear(rows.Path[odd], "no patient and study in its path", file)
@@ -277,15 +298,24 @@ def _rsna_classes(folder: Path, ids: pd.Index) -> tuple[pd.Series, list[dict]]:
     said = [problem("contradicting-rows", file, **facts, example=twice[0])] if len(twice) else []
     return rows.reindex(ids).astype(object).where(lambda one: one.notna(), None), said
 
+# %% ../../nbs/files/archives.ipynb #fd0f6450
+def _rsna_mapping(file: Path) -> pd.Series:
+    "Patient in NIH ChestX-ray14 by image, from the published JSON file."
+    try:
+        rows = json.loads(file.read_bytes())
+        images = {row["subset_img_id"]: str(row["img_id"]) for row in rows}
+    except _BROKEN as error:
+        raise _unclear_file(file, error) from error
+    known = pd.Series(images, dtype=object)
+    return _named("nih", known.str.partition("_")[0].str.lstrip("0"))
+
 # %% ../../nbs/files/archives.ipynb #1e0c9255
 def _rsna_patients(folder: Path, ids: pd.Index) -> tuple[pd.Series, list[dict]]:
     "The patient of each image by the published mapping; otherwise the image, and a notice."
     files = sorted(folder.glob("*mapping*.json")) + sorted(folder.glob("*/*mapping*.json"))
     known = pd.Series(None, ids, dtype=object)
     if files:
-        rows = pd.DataFrame(pd.read_json(files[0], dtype=False))
-        rows = rows.drop_duplicates("subset_img_id").set_index("subset_img_id").img_id
-        known = rows.reindex(ids).str.partition("_")[0].astype(object)
+        known = _rsna_mapping(files[0]).reindex(ids)
     unknown = known.isna()
     notices = []
     if unknown.any():
@@ -340,8 +370,7 @@ def _covid_rows(file: Path) -> tuple[pd.DataFrame, list[dict]]:
     rows = _read_text(file).rename(columns=str.lower)
     missing = {"patientid", "finding", "view", "filename"} - set(rows)
     if missing:
-        detail = f"it has no column {', '.join(sorted(missing))}"
-        raise CohortError([problem("unclear-file", file, detail=detail)])
+        raise _unclear_file(file, f"it has no column {', '.join(sorted(missing))}")
     kind = rows.get("modality", rows["view"]).str.lower()  # early versions have no modality
     ct = kind.isin(["ct", "axial", "coronal"])
     silent = rows.finding.str.lower().isin(_NOT_SAID) & ~ct
@@ -358,12 +387,14 @@ def _read_covid(folder: Path) -> Listing:
     ages, said = _ages(rows.get("age", nothing), file)
     lateral = rows["view"].str.lower().isin(["l", "lateral"])
     files = rows.filename.map(os.path.basename)
-    table = pd.DataFrame({"file": files, "patient_id": rows.patientid, "age": ages})
+    patients = _named("covid", rows.patientid)
+    table = pd.DataFrame({"file": files, "patient_id": patients, "age": ages})
     table = table.assign(view=rows["view"].where(~lateral, "lateral"), frontal=~lateral)
     table["sex"] = _sexes(rows.get("sex", nothing))
     table["site"] = rows.get("location", nothing).replace("", None)
     words = rows.finding.str.replace(r"\s*[/,]\s*", "|", regex=True).str.get_dummies("|")
     words = words.rename(columns=_column_name).T.groupby(level=0).max().T
+    words = words.rename(columns={name: f"{name}_finding" for name in words if name in table})
     return Listing(table.join(words), tuple(words), [], notices + said)
 
 # %% ../../nbs/files/archives.ipynb #07640e79
@@ -372,15 +403,26 @@ _CHESTMNIST = [_column_name(name) for name in _NIH_FINDINGS]  # in the order of 
 
 # %% ../../nbs/files/archives.ipynb #d7797ce0
 def _npz_rows(archive: zipfile.ZipFile, name: str, count: int):
-    "The rows of an array in an .npz file one by one, so that gigabytes need no memory."
+    "The images of an array in an .npz file one by one, so that gigabytes need no memory."
     with archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{name} is of version {version}")
         read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
         shape, by_column, kind = read_header(file)
         if kind != np.uint8 or by_column or len(shape) != 3 or shape[0] != count:
             raise ValueError(f"{name} is {kind} of shape {shape}, not {count} grey images of 8 bit")
-        for _ in range(shape[0]):
-            yield np.frombuffer(file.read(shape[1] * shape[2]), np.uint8).reshape(shape[1:])
+        for _ in range(count):
+            content = file.read(shape[1] * shape[2])
+            yield np.frombuffer(content, np.uint8).reshape(shape[1:])
+
+# %% ../../nbs/files/archives.ipynb #ad8f5107
+def _checked_rows_of(file: Path, archive: zipfile.ZipFile, name: str, count: int):
+    "The same; raises `CohortError` where the file cannot be read."
+    try:
+        yield from _npz_rows(archive, name, count)
+    except _BROKEN as error:
+        raise _unclear_file(file, error) from error
 
 # %% ../../nbs/files/archives.ipynb #334d3d3d
 def _write_pngs(file: Path, counts: dict, out: Path) -> None:
@@ -388,7 +430,7 @@ def _write_pngs(file: Path, counts: dict, out: Path) -> None:
     with atomic_folder(out) as work, zipfile.ZipFile(file) as archive:
         for part, count in counts.items():
             (work / part).mkdir()
-            rows = _npz_rows(archive, f"{part}_images", count)
+            rows = _checked_rows_of(file, archive, f"{part}_images", count)
             bar = tqdm(rows, f"writing {part}", count, unit="image", leave=False)
             for number, image in enumerate(bar):
                 Image.fromarray(image).save(work / part / f"{number:06d}.png")
@@ -399,15 +441,15 @@ def _medmnist_labels(file: Path, findings: list) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as data:
             labels = {part: data[f"{part}_labels"] for part in ("train", "val", "test")}
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise CohortError([problem("unclear-file", file, detail=str(error))]) from error
+    except _BROKEN as error:
+        raise _unclear_file(file, error) from error
     for part, values in labels.items():
         good = (
             values.ndim == 2 and values.shape[1] == len(findings) and np.isin(values, (0, 1)).all()
         )
         if not good:
             detail = f"{part}_labels has shape {values.shape}, or labels other than 0 and 1"
-            raise CohortError([problem("unclear-file", file, detail=detail)])
+            raise _unclear_file(file, detail)
     return labels
 
 # %% ../../nbs/files/archives.ipynb #79ae45fa
@@ -430,10 +472,7 @@ def _read_medmnist(folder: Path, name: str, findings: list) -> Listing:
     with file.open("rb") as content:
         digest = fingerprint(content.read())
     out = cache_dir() / f"{name}-{digest}"
-    try:
-        build_once(out, partial(_write_pngs, file, counts))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CohortError([problem("unclear-file", file, detail=str(error))]) from error
+    build_once(out, partial(_write_pngs, file, counts))
     parts = np.repeat(list(counts), list(counts.values()))
     numbers = np.concatenate([np.arange(count) for count in counts.values()])
     names = [f"{part}/{number:06d}" for part, number in zip(parts, numbers, strict=True)]

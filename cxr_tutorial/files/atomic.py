@@ -85,7 +85,11 @@ def atomic_path(
     try:
         with _explaining(file, partial):
             file.parent.mkdir(parents=True, exist_ok=True)
+            partial.touch()
+            usual = partial.stat().st_mode
+            partial.unlink()
             yield partial
+            partial.chmod(usual)  # some writers let nobody else read
             partial.replace(file)
     finally:
         with suppress(OSError):

@@ -8,6 +8,7 @@ __all__ = ['DOWNLOADS', 'Remote', 'Kaggle', 'describe_archive', 'DownloadError',
 # %% ../../nbs/files/download.ipynb #13ecc995
 import hashlib
 import http.client
+import importlib
 import os
 import shutil
 import stat
@@ -271,7 +272,7 @@ def _from_kaggle(source: Kaggle, page: str, folder: Path) -> Path:
     "Let kagglehub download into its own cache. Raises `DownloadError`."
     by_hand = f"Or download it with a browser from {page} and unpack it into {folder}."
     try:
-        import kagglehub
+        kagglehub = importlib.import_module("kagglehub")  # optional, so imported only here
     except ModuleNotFoundError as error:
         text = f"kagglehub is not installed: pip install kagglehub. {by_hand}"
         raise DownloadError(text) from error

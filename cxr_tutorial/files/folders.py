@@ -286,7 +286,7 @@ def misfiled(
     share = wrong.groupby(cohort.label).mean()
     if share.min() <= 0.5:  # else the folders are swapped: all names contradict
         wrong &= (cohort.label.map(share) <= 0.5) | cohort.subtype.notna()
-    words = {0: "without pneumonia", 1: "with pneumonia"}
+    words = {0: "normal", 1: "pneumonia"}
     if classes:
         words = {label: " or ".join(n for n in classes if classes[n] == label) for label in (0, 1)}
     problems = []

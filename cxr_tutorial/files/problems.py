@@ -137,7 +137,7 @@ _OF_NAMES = {
         "correct the pattern or the name",
     ),
     "misfiled": (
-        "named as {named}, but lies among images {among}",
+        "named as {named}, but lies in the class {among}",
         "move it to the other class, or correct its name",
     ),
     "unknown-patients": (
