@@ -415,6 +415,15 @@ def test_two_tables(tmp_path, saw):
     saw(stopped.value)
 
 
+@pytest.mark.fault("a table with a row that has too many fields", entrance="read_archive")
+def test_too_many_fields(tmp_path, saw):
+    nih_table(tmp_path, "other.png,Pneumonia,0,1,58,M,PA", "other.png,Mass,0,1,5,8,M,PA")
+    with pytest.raises(CohortError) as stopped:
+        read_archive("nih", tmp_path)
+    assert stopped.value.problems.kind.tolist() == ["unclear-file"]
+    saw(stopped.value)
+
+
 def test_one_class_is_no_cohort(tmp_path):
     write_nih(tmp_path, [row for row in noise() if row["label"] == 0])
     with pytest.raises(CohortError) as stopped:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -116,8 +117,10 @@ def _read_text(
     "Read a table of an archive without letting anything become a number. Raises `CohortError`."
     how = {"dtype": str, "keep_default_na": False, "index_col": False, "skipinitialspace": True}
     try:
-        rows = pd.read_csv(file, encoding="utf-8-sig", encoding_errors="replace", **how)
-    except _BROKEN as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with too many fields
+            rows = pd.read_csv(file, encoding="utf-8-sig", encoding_errors="replace", **how)
+    except (*_BROKEN, pd.errors.ParserWarning) as error:
         raise _unclear_file(file, error) from error
     rows = rows.rename(columns=str.strip)
     missing = [name for name in needed if name not in rows]

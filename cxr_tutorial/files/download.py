@@ -291,7 +291,7 @@ def fetch(
 ) -> Path:  # the folder for `read_archive`
     "Download an archive, and unpack it. Raises `DownloadError` as `download` does."
     archive, source = archive_of(name), DOWNLOADS.get(name)
-    folder = Path(folder or name).expanduser().resolve()
+    folder = Path(folder or name).expanduser()
     if source is None:
         raise DownloadError(
             f"{archive.title} cannot be downloaded by a program. Get it from {archive.page}, and "
