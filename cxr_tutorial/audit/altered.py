@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from .looks import DETAIL
-
 # %% ../../nbs/audit/altered.ipynb #46942194
 UPRIGHT = (
     ("", [[1, 0], [0, 1]]),
