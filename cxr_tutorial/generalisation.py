@@ -7,6 +7,7 @@ __all__ = ['wilson_interval', 'patients_needed', 'subgroup_table']
 
 # %% ../nbs/course/15_generalisation.ipynb #1021892e
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -48,11 +49,10 @@ def _group_of(values: pd.Series) -> pd.Series:
 # %% ../nbs/course/15_generalisation.ipynb #5cd1d53a
 def _performance(part: pd.DataFrame, threshold: float, draws: int) -> dict:
     "AUROC (bootstrap by patient), sensitivity and specificity (Wilson by patient)."
-    auroc = bootstrap_interval(part, roc_auc_score, draws)
-    low, high = auroc["low"], auroc["high"]
-    known = low < high  # without any mistake, the bootstrap has nothing to say
-    row = {"auroc": auroc["estimate"]}
-    row |= {"auroc low": low if known else np.nan, "auroc high": high if known else np.nan}
+    with warnings.catch_warnings():  # without any mistake, the bootstrap has nothing to say: NaN
+        warnings.simplefilter("ignore")
+        auroc = bootstrap_interval(part, roc_auc_score, draws)
+    row = {"auroc": auroc["estimate"], "auroc low": auroc["low"], "auroc high": auroc["high"]}
     right = (part.probability >= threshold) == (part.label == 1)
     for name, label in (("sensitivity", 1), ("specificity", 0)):
         share = right[part.label == label].mean()
