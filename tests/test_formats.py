@@ -788,7 +788,7 @@ from hypothesis import HealthCheck, given, settings
 import test_formats as t
 folder, seen = Path(sys.argv[2]), Counter()
 @given(t.damaged())
-@settings(max_examples=int(sys.argv[3]), deadline=None, database=None,
+@settings(max_examples=int(sys.argv[3]), deadline=None, derandomize=True, database=None,
           suppress_health_check=list(HealthCheck))
 def many(case):
     seen[t.read_damaged(folder, *case)] += 1
