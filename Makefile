@@ -35,8 +35,8 @@ lab: install ## open the chapters in JupyterLab
 export: install ## write the library from the notebooks
 	$(BIN)/nbdev_export
 
-outputs: install ## run every chapter and put the outputs back into nbs/
-	$(BIN)/cxr-tutorial run --notebooks nbs --out $(OUT) --inplace
+outputs: install ## run chapters and rooms and put the outputs back into nbs/
+	$(BIN)/cxr-tutorial run --notebooks nbs --out $(OUT) --inplace --rooms
 
 readme: install ## write README.md from nbs/index.ipynb
 	$(BIN)/python -c 'from pathlib import Path; from cxr_tutorial.dev.pages import write_readme; print(write_readme(Path("nbs"), Path("README.md")))'

@@ -29,12 +29,13 @@ _NOTEBOOKS = click.option(
 )
 @click.option("--inplace", is_flag=True, help="Also put the outputs back into the notebooks.")
 @click.option("--jobs", type=click.IntRange(1), help="Notebooks at the same time. [default: 2]")
-def run(chapters, notebooks, out, inplace, jobs):
-    "Execute CHAPTERS (all when none is named), make pages, and show the table of pitfalls."
+@click.option("--rooms", is_flag=True, help="Execute the rooms, too, not only show them as stored.")
+def run(chapters, notebooks, out, inplace, jobs, rooms):
+    "Execute CHAPTERS (the course when none is named), make pages, show the table of pitfalls."
     from cxr_tutorial.dev.runner import ChapterError, format_table, run_chapters
 
     try:
-        table = run_chapters(notebooks, out, chapters, inplace, jobs)
+        table = run_chapters(notebooks, out, chapters, inplace, jobs, rooms)
     except ChapterError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"\nPages are in {out}/html, executed notebooks in {out}/notebooks.\n")

@@ -182,19 +182,26 @@ def _simulate_first(chapters: list[Path]) -> None:
 
 # %% ../../nbs/dev/runner.ipynb #c5a1e080
 def _run_one(
-    chapter: Path, folder: Path, out: Path, names: list, inplace: bool, threads: int | None
+    chapter: Path,
+    run: bool,
+    folder: Path,
+    out: Path,
+    names: list,
+    inplace: bool,
+    threads: int | None,
 ) -> tuple[list[dict], float]:
-    "Execute one notebook and write it and its page: its pitfalls, and the seconds it took."
+    "Execute one notebook (if `run`) and write it and its page: its pitfalls, and the seconds."
     start, name = time.perf_counter(), page_name(chapter, folder)
     notebook = nbformat.read(chapter, 4)
     try:
-        execute(notebook, chapter.parent, name, threads=threads)
+        if run:
+            execute(notebook, chapter.parent, name, threads=threads)
     finally:
         _write_text(nbformat.writes(notebook) + "\n", out / "notebooks" / f"{name}.ipynb")
     place = names.index(name)
     before, after = [None, *names][place], [*names, None][place + 1]
     _write_text(to_html(notebook, name, before, after), out / "html" / f"{name}.html")
-    if inplace:
+    if inplace and run:
         _write_text(nbformat.writes(notebook) + "\n", chapter)
     return pitfalls_of(notebook), round(time.perf_counter() - start, 1)
 
@@ -205,17 +212,19 @@ def run_chapters(
     only: tuple = (),  # names or beginnings of names; all when empty
     inplace: bool = False,  # also put the executed notebooks back into `folder`
     jobs: int | None = None,  # at the same time, one thread each; 2 when not given, if there are 2
+    rooms: bool = False,  # also execute the rooms; if not, their pages show the stored outputs
 ) -> pd.DataFrame:  # the table of pitfalls: pitfall, chapter, wrong way, right way, truth
     "Execute notebooks, make HTML pages, and collect the pitfalls. Raises `ChapterError`."
     folder, out = notebook_folder(folder), Path(out).resolve()
     chapters, jobs = list_chapters(folder, only), jobs or min(2, os.cpu_count() or 1)
     names = ["index", *(page_name(c, folder) for c in list_chapters(folder))][:-1]
     threads = 1 if jobs > 1 and len(chapters) > 1 else None
+    stored = [] if rooms or only else [c for c in chapters if c.parent.name in ROOMS]
     rows, seconds = [], {}
     _simulate_first(chapters)
     with ThreadPoolExecutor(jobs) as pool:
-        some = [(chapter, folder, out, names, inplace, threads) for chapter in chapters]
-        runs = [pool.submit(_run_one, *arguments) for arguments in some]
+        same = (folder, out, names, inplace, threads)
+        runs = [pool.submit(_run_one, c, c not in stored, *same) for c in chapters]
         try:
             for number, run in enumerate(progress(runs, "executing", "notebook", leave=True)):
                 name = page_name(chapters[number], folder)
@@ -226,9 +235,8 @@ def run_chapters(
             raise
     table = pd.DataFrame(rows, columns=["pitfall", "chapter", "wrong way", "right way", "truth"])
     write_csv(table, out / "pitfalls.csv")
-    write_csv(
-        pd.DataFrame({"chapter": seconds.keys(), "seconds": seconds.values()}), out / "seconds.csv"
-    )
+    times = pd.DataFrame({"chapter": seconds.keys(), "seconds": seconds.values()})
+    write_csv(times, out / "seconds.csv")
     return table
 
 # %% ../../nbs/dev/runner.ipynb #ede83c12
