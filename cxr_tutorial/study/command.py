@@ -185,7 +185,7 @@ def _archive_options(command):
     return with_source
 
 # %% ../../nbs/study/command.ipynb #arcc0007
-@main.command()
+@main.command(epilog=f"NAME is one of {', '.join(_ARCHIVES)}.")
 @click.argument("name")
 @click.argument("folder", type=click.Path(), required=False)
 def data(name, folder):
