@@ -29,7 +29,8 @@ import cxr_tutorial.study.study, cxr_tutorial.study.command, cxr_tutorial.lab.ex
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_cohort_never_looks_whole(tmp_path, stop):
-    code = "from cxr_tutorial.phantom.cohort import write_cohort; "
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from cxr_tutorial.phantom.cohort import write_cohort; "  # also started by `nohup`
     code += f"write_cohort({str(tmp_path / 'cohort')!r}, patients=2000, workers=1)"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.time() + 120

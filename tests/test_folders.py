@@ -47,12 +47,15 @@ def cohort(folder: Path) -> Path:
 
 
 def read(folder: Path, **options) -> tuple:
-    "What `read_folder` returns, and the kinds of what it warns of."
+    "What `read_folder` returns, and the kinds of what it says: warnings, and masks in `about`."
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         table = read_folder(folder, workers=1, **options)
     said = [w.message for w in caught if isinstance(w.message, CohortWarning)]
-    return table, [kind for warning in said for kind in warning.problems.kind]
+    kinds = [kind for warning in said for kind in warning.problems.kind]
+    assert "masks" not in kinds, "a folder with masks is nothing to be warned of"
+    noted = [notice["kind"] for notice in about(table)["notices"]]
+    return table, kinds + [kind for kind in noted if kind == "masks"]
 
 
 NORMAL, ILL = "NORMAL/IM-000{2}-0001.png", "PNEUMONIA/person{2}_virus_1.png"

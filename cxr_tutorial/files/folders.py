@@ -394,6 +394,8 @@ def finish_cohort(
     "The last step: groups, days between images, the order of columns, and what is known of it."
     notices = [*notices, *_doubtful_ids(cohort), *_mixed_pixels(cohort)]
     for notice in notices:
+        if notice["kind"] == "masks":  # nothing is to be done, so `about` alone keeps it
+            continue
         text = printable("{path}: {problem}. What to do: {remedy}.".format(**notice))
         warnings.warn(CohortWarning(text, [notice]), stacklevel=3)
     cohort = _add_days(cohort)
