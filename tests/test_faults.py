@@ -73,6 +73,7 @@ def test_two_processes_make_the_same_default_cohort(tmp_path):
     not Path("/proc/self/status").exists(),
     reason="only Linux tells the memory of a process in this way",
 )
+@pytest.mark.slow
 def test_more_patients_need_no_more_memory(tmp_path):
     code = """
 import pathlib, re, sys
