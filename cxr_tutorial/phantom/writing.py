@@ -61,7 +61,8 @@ def _new_file(file, patient_id: str, study_day: int, stored: np.ndarray) -> File
 # %% ../../nbs/phantom/writing.ipynb #3a8c022e
 def _describe_patient(data: Dataset, truth: dict, patient_id: str, study_day: int) -> None:
     "Who, and when."
-    data.PatientID, data.PatientName = patient_id, f"Phantom^{patient_id}"
+    # of one length, so that the size of a file does not tell the length of the id
+    data.PatientID, data.PatientName = patient_id.ljust(32), f"Phantom^{patient_id}".ljust(48)
     data.PatientBirthDate, data.PatientSex = "", truth["sex"]
     data.PatientAge = f"{int(truth['age']):03d}Y"
     data.StudyID, data.SeriesNumber, data.InstanceNumber = "1", 1, 1
