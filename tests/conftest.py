@@ -127,8 +127,20 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: runs only with --slow (`make faults`)")
 
 
+def fault_key(item) -> str:
+    "The name of the row that a test marked `fault` writes."
+    mark = item.get_closest_marker("fault")
+    goes_in = mark.args[0]
+    for name, value in getattr(getattr(item, "callspec", None), "params", {}).items():
+        goes_in = goes_in.replace(f"{{{name}}}", str(value))
+    return f"{mark.kwargs['entrance']}: {goes_in}"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -k chooses
 def pytest_collection_modifyitems(config, items):
     "Slow tests are for `make faults`."
+    config.test_files = {item.path.name for item in items}
+    config.fault_keys = {fault_key(item) for item in items if item.get_closest_marker("fault")}
     slow = config.getoption("--slow")
     chosen = [item for item in items if bool(item.get_closest_marker("slow")) == slow]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
@@ -142,11 +154,8 @@ def saw(request, tmp_path):
 
     The row must be the one that the documentation shows (`pytest --write-faults` writes it).
     """
-    mark = request.node.get_closest_marker("fault")
-    goes_in = mark.args[0]
-    for name, value in getattr(getattr(request.node, "callspec", None), "params", {}).items():
-        goes_in = goes_in.replace(f"{{{name}}}", str(value))
-    rows = request.config.fault_rows
+    key = fault_key(request.node)
+    rows, own = request.config.fault_rows, []
 
     def note(comes_out, message: str | None = None, left: str = "nothing"):
         if message is None:
@@ -155,15 +164,15 @@ def saw(request, tmp_path):
             comes_out = f"refused ({type(comes_out).__name__})"
         message = re.sub(re.escape(str(tmp_path)) + "/?", "", message).strip()
         row = {"comes out": comes_out, "message": message, "left behind": left}
-        key = f"{mark.kwargs['entrance']}: {goes_in}"
         assert key not in rows, f"two rows say {key!r}"
         rows[key] = row
+        own.append(key)
         if not request.config.getoption("--write-faults"):
             shown = json.loads(FAULTS.read_text())
             assert shown.get(key) == row, "not what the documentation shows: --write-faults"
 
     yield note
-    assert any(key.endswith(goes_in) for key in rows), "a fault test calls `saw`"
+    assert own, "a fault test calls `saw`"
 
 
 def pytest_sessionfinish(session, exitstatus):

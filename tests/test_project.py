@@ -1,6 +1,7 @@
 """The house is in order: library, README and configuration agree with the notebooks."""
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import NBS, ROOT
+from conftest import FAULTS, NBS, ROOT
 
 from cxr_tutorial.dev.pages import write_readme
 
@@ -141,3 +142,9 @@ def test_no_real_picture_in_the_repository():
         if f.lower().endswith((".jpeg", ".jpg", ".png", ".dcm")) and not f.startswith("nbs/images/")
     ]
     assert not pictures, pictures
+
+
+def test_the_table_of_faults_has_a_test_for_each_row(request):
+    if {file.name for file in (ROOT / "tests").glob("test_*.py")} - request.config.test_files:
+        pytest.skip("only the whole suite knows all rows")
+    assert set(json.loads(FAULTS.read_text())) == request.config.fault_keys
