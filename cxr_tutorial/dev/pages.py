@@ -8,10 +8,12 @@ __all__ = ['PAGE_STYLE', 'cell_options', 'add_alt_texts', 'for_reading', 'to_htm
 # %% ../../nbs/dev/pages.ipynb #8357b9e2
 import os.path
 import re
+from functools import lru_cache
+from html import escape
 from pathlib import Path
+from threading import Lock
 
 import nbformat
-from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter, MarkdownExporter
 from nbformat import NotebookNode
 
@@ -105,13 +107,29 @@ def _describe_images(html: str, page: NotebookNode) -> str:
             for mime in output.get("data", {}):
                 if mime.startswith("image/"):
                     texts.append(output.metadata.get(mime, {}).get("alt"))
-    if not texts:
-        return html
-    soup = BeautifulSoup(html, "html.parser")
-    for image, text in zip(soup.select(".jp-RenderedImage img"), texts, strict=True):
-        if text:
-            image["alt"] = text
-    return str(soup)
+    missing, image = 'alt="No description has been provided for this image"', '<div class="jp-RenderedImage '
+    before, *parts = html.split(image)  # one part for each figure, which starts with its tag
+    described = []
+    for part, text in zip(parts, texts, strict=True):
+        alt = f'alt="{escape(text)}"' if text else missing
+        described.append(part.replace(missing, alt, 1))
+    return image.join([before, *described])
+
+# %% ../../nbs/dev/pages.ipynb #exporter1
+_RENDERING = Lock()  # one exporter serves all threads
+
+
+@lru_cache
+def _exporter() -> HTMLExporter:
+    "What makes a page. It reads and compiles its templates when it is made, so it is kept."
+    exporter = HTMLExporter(
+        template_name="lab",
+        require_js_url="",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    exporter.environment.filters["clean_html"] = str  # slow; these notebooks are the course's own
+    return exporter
 
 # %% ../../nbs/dev/pages.ipynb #5974028e
 def to_html(
@@ -125,13 +143,8 @@ def to_html(
     for cell in page.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\(([\w/.]+)\.ipynb", r"](\1.html", cell.source)
-    exporter = HTMLExporter(
-        template_name="lab",
-        require_js_url="",
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    )
-    html, _ = exporter.from_notebook_node(page, resources={"metadata": {"name": name}})
+    with _RENDERING:
+        html, _ = _exporter().from_notebook_node(page, resources={"metadata": {"name": name}})
     links = _navigation(name, previous, following)
     html = _describe_images(html, page).replace('<script src=""></script>', "")
     html = html.replace("</head>", PAGE_STYLE + "</head>", 1).replace("</body>", links + "</body>")
