@@ -214,7 +214,8 @@ def fit(
 ) -> pd.DataFrame:  # for each epoch: train_loss, val_loss, val_auroc, lr, seconds, best
     "Train, stop early, restore the best epoch. `FloatingPointError` if the loss is not finite."
     loss, accelerator = loss or nn.BCEWithLogitsLoss(), accelerator_for(model, precision)
-    optimiser = torch.optim.AdamW(groups or _trainable(model), lr=lr, weight_decay=weight_decay)
+    groups = groups or _trainable(model)
+    optimiser = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=1 / 3, patience=2)
     model.to(memory_format=torch.channels_last)  # convolutions prefer it
     network, optimiser = accelerator.prepare(nn.Sequential(model), optimiser)

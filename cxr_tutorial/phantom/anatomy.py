@@ -202,9 +202,14 @@ def in_lung(
     side: str,  # "right" or "left"
 ) -> np.ndarray:  # (n,) boolean
     "Which points lie in the air of one lung."
-    inside = [distance(points, organs[f"{k} {side}"]) < 1 for k in ("lung", "cap")]
-    outside = [distance(points, organs[k]) > 1 for k in (f"dome {side}", "heart", "atrium")]
-    return np.logical_and.reduce(inside + outside)
+    left = np.arange(len(points))  # each organ is asked about those that are left
+    for name in (f"lung {side}", f"cap {side}"):
+        left = left[distance(points[left], organs[name]) < 1]
+    for name in (f"dome {side}", "heart", "atrium"):
+        left = left[distance(points[left], organs[name]) > 1]
+    inside = np.zeros(len(points), bool)
+    inside[left] = True
+    return inside
 
 # %% ../../nbs/phantom/anatomy.ipynb #6efa5e6a
 def lung_air(

@@ -10,6 +10,7 @@ __all__ = ['ENERGY', 'MASS_ATTENUATION', 'DENSITY', 'RADII', 'coefficient', 'lun
 # %% ../../nbs/phantom/physics.ipynb #f1510643
 import zlib
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -105,13 +106,17 @@ class Beam:
     def magnification(self) -> float:  # of what lies at the patient's centre
         return self.source_distance / (self.source_distance - self.gap)
 
+    @property
+    def central_ray(self) -> tuple[float, float]:  # row and column where it falls
+        return self.axis or ((self.size[0] - 1) / 2, (self.size[1] - 1) / 2)
+
 # %% ../../nbs/phantom/physics.ipynb #644d34bd
 def detector(
     beam: Beam,
 ) -> tuple[np.ndarray, np.ndarray]:  # u (1, width) and v (height, 1), float32, mm
     "Where the pixels are: to the right of the central ray, and above it."
     height, width = beam.size
-    row, column = beam.axis or ((height - 1) / 2, (width - 1) / 2)
+    row, column = beam.central_ray
     u = ((np.arange(width) - column) * beam.pixel).astype(np.float32)
     v = ((row - np.arange(height)) * beam.pixel).astype(np.float32)
     return u[None], v[:, None]
@@ -135,20 +140,23 @@ def project(
     points: np.ndarray,  # (n, 3), mm
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # columns, rows (pixels), magnification: (n,)
     "Where points fall on the detector."
-    u, v = detector(beam)
+    first_row, first_column = beam.central_ray
+    left, top = np.float32(-first_column * beam.pixel), np.float32(first_row * beam.pixel)
     source, _ = _source(beam)
     ray = points @ _turn(beam).T.astype(points.dtype) - source.astype(points.dtype)
     magnification = beam.source_distance / np.abs(ray[:, 1])
-    column = (ray[:, 0] * magnification - u[0, 0]) / beam.pixel
-    row = (v[0, 0] - ray[:, 2] * magnification) / beam.pixel
+    column = (ray[:, 0] * magnification - left) / beam.pixel
+    row = (top - ray[:, 2] * magnification) / beam.pixel
     return column, row, magnification
 
 # %% ../../nbs/phantom/physics.ipynb #b8a6c3f7
+_CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))  # of a cube about the origin
+
+
 def _box(positions: np.ndarray, size: int) -> slice:
     "The pixels between the smallest and the largest position, with a margin."
-    first = np.clip(positions.min() - 1, 0, size)
-    last = np.clip(positions.max() + 2, 0, size)
-    return slice(int(first), int(last))
+    first, last = float(positions.min()) - 1, float(positions.max()) + 2
+    return slice(int(min(max(first, 0), size)), int(min(max(last, 0), size)))
 
 # %% ../../nbs/phantom/physics.ipynb #a6d6e203
 def window_of(
@@ -156,11 +164,10 @@ def window_of(
     *bodies: tuple,  # from `ellipsoid`
 ) -> tuple[slice, slice]:  # rows and columns
     "The smallest rectangle of the detector that holds the shadows of all bodies."
-    signs = [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
     corners = []
     for centre, axes in bodies:
         reach = np.sqrt(((axes / (axes**2).sum(0)) ** 2).sum(1))
-        corners.append(centre + np.array(signs) * reach)
+        corners.append(centre + _CORNERS * reach)
     column, row, _ = project(beam, np.concatenate(corners))
     return _box(row, beam.size[0]), _box(column, beam.size[1])
 
@@ -171,7 +178,7 @@ def crop(
 ) -> Beam:
     "The same exposure on a part of the detector."
     rows, columns = window
-    row, column = beam.axis or ((beam.size[0] - 1) / 2, (beam.size[1] - 1) / 2)
+    row, column = beam.central_ray
     size = (max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0))
     return replace(beam, size=size, axis=(row - rows.start, column - columns.start))
 
@@ -221,9 +228,11 @@ def _bilinear_histogram(row, column, weight, size) -> np.ndarray:
     r, c = row.astype(np.int32), column.astype(np.int32)
     fr, fc = row - r, column - c
     corner, low, high = r * width + c, weight * (1 - fr), weight * fr
-    index = np.concatenate([corner, corner + 1, corner + width, corner + width + 1])
-    share = np.concatenate([low * (1 - fc), low * fc, high * (1 - fc), high * fc])
-    return np.bincount(index, share, height * width).reshape(size).astype(np.float32)
+    total = np.zeros(height * width)
+    shares = (low * (1 - fc), low * fc, high * (1 - fc), high * fc)
+    for step, share in zip((0, 1, width, width + 1), shares, strict=True):
+        total[step:] += np.bincount(corner, share, height * width)[: total.size - step]
+    return total.reshape(size).astype(np.float32)
 
 # %% ../../nbs/phantom/physics.ipynb #9a6b8d2c
 def shadow(

@@ -7,6 +7,7 @@ __all__ = ['VIEWS', 'MARKS', 'Site', 'sample_site', 'drifted', 'burn_in']
 
 # %% ../../nbs/phantom/sites.ipynb #00b49005
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -68,6 +69,9 @@ def drifted(
     brightness, contrast = site.brightness - 0.3 * time, site.contrast * (1 + 0.5 * time)
     return replace(site, brightness=brightness, contrast=contrast)
 
+# %% ../../nbs/phantom/sites.ipynb #letterscache
+_letters = lru_cache(ImageFont.load_default)  # a font, by its height in pixels
+
 # %% ../../nbs/phantom/sites.ipynb #4cb63fb3
 def burn_in(
     image: np.ndarray,  # (height, width), uint8
@@ -78,7 +82,7 @@ def burn_in(
     "Letters near the patient's right (R), which is on the left of the image, or near the left (L)."
     canvas = Image.fromarray(image)
     width, height = canvas.size
-    font = ImageFont.load_default(size=max(int(size * height), 8))
+    font = _letters(max(int(size * height), 8))
     left = place[0] * width
     if text.startswith("L"):
         left = (1 - place[0]) * width - font.getlength(text)

@@ -59,7 +59,8 @@ def long_bone(
     "A bone with an outer shell: two dense edges and a paler middle."
     offsets, shares = np.linspace(-1, 1, 7), (0.25, 0.12, 0.09, 0.08, 0.09, 0.12, 0.25)
     sizes = (0.009, 0.013, 0.013, 0.013, 0.013, 0.013, 0.009)
-    shift = np.multiply.outer(np.outer(offsets, np.broadcast_to(width, len(curve))), across)
+    aside = np.outer(offsets, np.broadcast_to(width, len(curve)))
+    shift = aside[..., None] * np.asarray(across)
     volume, radius = np.outer(shares, area * lengths).ravel(), np.repeat(sizes, len(curve))
     return point_cloud((curve + shift).reshape(-1, 3), volume, radius)
 

@@ -49,18 +49,19 @@ def _divide(vessels: dict, rng) -> dict:
 # %% ../../nbs/phantom/vessels.ipynb #916994d8
 def _grow(vessels: dict, rng, pieces: int) -> tuple[list, list, list]:
     "Follow vessels for their length, in wavering steps: places, radii and volumes (changes them)."
-    places, radii, volumes = [], [], []
-    for _ in range(pieces):
-        heading = vessels["heading"] + rng.normal(0, 0.08, vessels["heading"].shape)
+    heading, place, radius = vessels["heading"], vessels["place"], vessels["radius"]
+    step, places, radii = (vessels["run"] / pieces)[:, None], [], []
+    for waver in rng.normal(0, 0.08, (pieces, *heading.shape)):
+        heading = heading + waver
         x, y, z = heading.T
-        vessels["heading"] = heading / np.sqrt(x * x + y * y + z * z)[:, None]
-        step = (vessels["run"] / pieces)[:, None]
-        vessels["place"] = vessels["place"] + vessels["heading"] * step
-        vessels["radius"] = vessels["radius"] * 0.993
-        places.append(vessels["place"])
-        radii.append(vessels["radius"])
-        volumes.append(np.pi * vessels["radius"] ** 2 * vessels["run"] / pieces)
-    return places, radii, volumes
+        heading = heading / np.sqrt(x * x + y * y + z * z)[:, None]
+        place, radius = place + heading * step, radius * 0.993
+        places.append(place)
+        radii.append(radius)
+    vessels.update(heading=heading, place=place, radius=radius)
+    radii = np.concatenate(radii)
+    volumes = np.pi * radii**2 * np.tile(vessels["run"], pieces) / pieces
+    return places, [radii], [volumes]
 
 # %% ../../nbs/phantom/vessels.ipynb #a04b7251
 @lru_cache(maxsize=8)  # several images show the same patient
