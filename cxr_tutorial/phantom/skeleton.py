@@ -15,38 +15,35 @@ from .physics import point_cloud
 
 # %% ../../nbs/phantom/skeleton.ipynb #2b0d89e8
 def steps(
-    points: np.ndarray,  # (n, 3), mm
-) -> np.ndarray:  # (n,), mm
+    points: np.ndarray,  # (n, 3), mm; or several curves, (curves, n, 3)
+) -> np.ndarray:  # (n,) or (curves, n), mm
     "Length that each point of a curve stands for."
-    gap = np.sqrt((np.diff(points, axis=0) ** 2).sum(1))
-    return np.append(gap, gap[-1])
+    gap = np.sqrt((np.diff(points, axis=-2) ** 2).sum(-1))
+    return np.concatenate([gap, gap[..., -1:]], axis=-1)
 
 # %% ../../nbs/phantom/skeleton.ipynb #ca6a3a15
-def _rib(patient: Patient, number: int) -> np.ndarray:  # (150, 3), mm
-    "The middle line of a left rib, from the spine to its front end."
-    w, k = patient.half, number
+def _left_ribs(patient: Patient) -> np.ndarray:  # (ribs, 150, 3), mm
+    "The middle lines of the left ribs, from the spine to their front ends."
+    w, k = patient.half, np.arange(patient.rib_pairs)[:, None]
     # the upper ribs get wider, then stay
-    reach = (0.50, 0.74, 0.88, 0.97, 1.02)[min(k, 4)] + max(k - 7, 0) * 0.01
-    deep = 1.04 * patient.depth * min(1.0, reach + 0.06)
-    angle = np.linspace(0.10, 2.55 if k < 7 else 2.3 - 0.30 * (k - 7), 150)
+    reach = np.array([0.50, 0.74, 0.88, 0.97, 1.02])[np.minimum(k, 4)] + np.maximum(k - 7, 0) * 0.01
+    deep = 1.04 * patient.depth * np.minimum(1.0, reach + 0.06)
+    front = np.where(k < 7, 2.55, 2.3 - 0.30 * (k - 7))
+    angle = np.linspace(0.10, front[:, 0], 150, axis=1)
+    sine, cosine = np.sin(angle), np.cos(angle)
     z = (0.56 + patient.rib_shift) * patient.height - k * patient.rib_gap * w
     slope = patient.rib_slope * w * (0.70 + 0.06 * k)
-    rise = z + 0.05 * w * np.sin(np.minimum(2 * angle, np.pi)) - slope * (1 - np.cos(angle))
-    across = w * reach * np.sin(angle) ** 0.9
-    return np.c_[
-        across, 0.05 * patient.depth + deep * np.cos(angle), rise - 0.05 * w * np.sin(angle)
-    ]
+    rise = z + 0.05 * w * np.sin(np.minimum(2 * angle, np.pi)) - slope * (1 - cosine)
+    across = w * reach * sine**0.9
+    return np.stack([across, 0.05 * patient.depth + deep * cosine, rise - 0.05 * w * sine], -1)
 
 # %% ../../nbs/phantom/skeleton.ipynb #f6839d5b
 def rib_curves(
     patient: Patient,
-) -> list[np.ndarray]:  # per rib: points (n, 3) in mm, from the spine to its front end
+) -> np.ndarray:  # (ribs, 150, 3) in mm: points from the spine to the front end of each
     "The ribs as curves, the right one of each pair first."
-    cage = []
-    for number in range(patient.rib_pairs):
-        left = _rib(patient, number)
-        cage += [left * np.array([-1, 1, 1]), left]
-    return cage
+    left = _left_ribs(patient)
+    return np.stack([left * np.array([-1, 1, 1]), left], 1).reshape(-1, *left.shape[1:])
 
 # %% ../../nbs/phantom/skeleton.ipynb #babebb00
 def long_bone(
@@ -165,8 +162,7 @@ def skeleton(
 ) -> np.ndarray:  # point cloud, read-only: volume is compact bone
     "Ribs, clavicles, scapulae, sternum, upper arms and spine of a patient."
     w, ribs = patient.half, rib_curves(patient)
-    lengths = np.concatenate([steps(rib) for rib in ribs])
-    parts = [long_bone(np.concatenate(ribs), lengths, 0.042 * w, 0.0020 * w**2)]
+    parts = [long_bone(ribs.reshape(-1, 3), steps(ribs).ravel(), 0.042 * w, 0.0020 * w**2)]
     for s in (-1, 1):
         parts += [_clavicle(patient, s), _upper_arm(patient, s), _scapula(patient, s)]
     cloud = np.concatenate([*parts, _sternum(patient), _spine(patient)])
