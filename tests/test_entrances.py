@@ -241,6 +241,22 @@ def test_too_few_patients_are_known_before_training(tmp_path, saw, no_training):
     saw("refused before training", text)
 
 
+@pytest.mark.fault("something that fails between training and saving", entrance="train")
+def test_a_trained_model_outlives_what_follows(xrays, tmp_path, monkeypatch, saw):
+    def refuse(*arguments, **options):
+        raise ValueError("no interval for these patients")
+
+    monkeypatch.setattr(study_module, "metrics_dict", refuse)
+    text = refused(call("train", xrays, "--out", tmp_path / "study", *OPTIONS))
+    (kept,) = tmp_path.glob("study-rescued-*.safetensors")
+    assert names_in(tmp_path) == [kept.name] and f"the trained model is kept in {kept}" in text
+    assert "no interval for these patients" in text
+    model, _ = load_model(kept)
+    assert model.config["outputs"] == 1
+    text = text.replace(str(kept), "a file beside study")
+    saw("refused (exit code 1)", text, left="the trained model, in a file of its own")
+
+
 @pytest.mark.fault("two trainings into one new folder", entrance="train")
 def test_a_second_training_into_one_folder_is_refused(xrays, tmp_path, saw, no_training):
     with atomic.output_folder(tmp_path / "study", ("model.txt",)) as begin:  # the first

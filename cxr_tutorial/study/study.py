@@ -8,7 +8,7 @@ __all__ = ['train_model', 'predict_table', 'metrics_dict', 'run_study', 'evaluat
 # %% ../../nbs/study/study.ipynb #935496be
 import time
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -242,12 +242,32 @@ def _split_and_decode(cohort: pd.DataFrame, size: int, seed: int, on_problem: st
 
 # %% ../../nbs/study/study.ipynb #c5a1e035
 def _check_intervals(cohort: pd.DataFrame, draws: int, seed: int) -> None:
-    "Raise `ValueError` now if the test patients will be too few for an interval."
-    test = cohort.loc[cohort.split == "test", ["label", "patient_id"]]
+    "Raise `ValueError` now if the patients will be too few for a threshold or an interval."
+    answers = cohort.assign(probability=0.25 + cohort.label / 2)
+    val, test = (answers[answers.split == part] for part in ("val", "test"))
+    for part in ("validation", "test"):
+        try:
+            if part == "validation":
+                choose_threshold(val.label, val.probability)
+            else:
+                evaluate_predictions(test, 0.5, draws, seed)
+        except ValueError as error:
+            raise ValueError(f"the {part} set: {error}. Nothing has been trained.") from error
+
+# %% ../../nbs/study/study.ipynb #rescue001
+@contextmanager
+def _rescue(model: MedicalImageClassifier, out):
+    "Keep a trained model in a file beside `out` if what follows its training fails."
     try:
-        evaluate_predictions(test.assign(probability=0.25 + test.label / 2), 0.5, draws, seed)
-    except ValueError as error:
-        raise ValueError(f"the test set: {error}. Nothing has been trained.") from error
+        yield
+    except BaseException as error:
+        out = Path(out).expanduser().absolute()
+        file = out.with_name(f"{out.name}-rescued-{time.strftime('%Y%m%d-%H%M%S')}.safetensors")
+        with suppress(OSError):  # a full disk: the first error is what the user should see
+            if is_first_process():
+                save_model(model, file)
+                warnings.warn(f"the trained model is kept in {file}", stacklevel=4)
+        raise
 
 # %% ../../nbs/study/study.ipynb #a7adb6cc
 def run_study(
@@ -273,14 +293,15 @@ def run_study(
         cohort = _split_and_decode(cohort, size, seed, on_problem)
         _check_intervals(cohort, draws, seed)
         model, history = train_model(cohort, backbone, size, epochs, finetune, seed)
-        val = predict_table(model, cohort[cohort.split == "val"], "predicting val")
-        test = predict_table(model, cohort[cohort.split == "test"], "predicting test")
-        threshold = choose_threshold(val.label, val.probability)
-        metrics = metrics_dict(test, threshold, draws, seed) | _facts(cohort, seed, show_ids)
-        metrics |= {"epochs": len(history), **history.attrs}
-        metrics["seconds"] = round(time.perf_counter() - start, 1)
-        if first:
-            _save_study(begin(), model, metrics, (cohort, val, test), history, show_ids)
+        with _rescue(model, out):
+            val = predict_table(model, cohort[cohort.split == "val"], "predicting val")
+            test = predict_table(model, cohort[cohort.split == "test"], "predicting test")
+            threshold = choose_threshold(val.label, val.probability)
+            metrics = metrics_dict(test, threshold, draws, seed) | _facts(cohort, seed, show_ids)
+            metrics |= {"epochs": len(history), **history.attrs}
+            metrics["seconds"] = round(time.perf_counter() - start, 1)
+            if first:
+                _save_study(begin(), model, metrics, (cohort, val, test), history, show_ids)
     return metrics
 
 # %% ../../nbs/study/study.ipynb #3916bde3
