@@ -186,6 +186,20 @@ def _encoding(case: Case) -> list[Found]:
     words = _in_words(pd.concat([table, size]))
     return [Found(f"{written.nunique()} encodings; AUROC: {words}{within}")]
 
+# %% ../../nbs/audit/shortcuts.ipynb #whatsize01
+def _what_size_tells(cohort: pd.DataFrame) -> str:
+    "What the size of files can stand for: their content, unless nothing is compressed."
+    pixels = cohort.width * cohort.height * np.ceil(cohort.bits / 8)
+    if (cohort.bytes >= pixels).mean() > 0.5:
+        return (
+            "not about detail: the images are stored without compression, so what differs is the "
+            "number of their pixels, or the length of what else the file holds, such as the header"
+        )
+    return (
+        "a property of the images: how much detail and contrast they hold. Whether that is the "
+        "disease, the child or how the image was taken, the size of a file cannot tell"
+    )
+
 # %% ../../nbs/audit/shortcuts.ipynb #badd4cfc
 def _file_size(case: Case) -> list[Found]:
     "Size of files that are encoded alike."
@@ -195,12 +209,8 @@ def _file_size(case: Case) -> list[Found]:
         return []
     one = "all files are encoded alike (same format, same quantisation tables), so"
     several = f"compared only within each of the {written.nunique()} encodings;"
-    evidence = (
-        f"AUROC: {_in_words(alike)}; {one if written.nunique() == 1 else several} this is a "
-        "property of the images: how much detail and contrast they hold. Whether that is the "
-        "disease, the child or how the image was taken, the size of a file cannot tell"
-    )
-    return [Found(evidence)]
+    how = one if written.nunique() == 1 else several
+    return [Found(f"AUROC: {_in_words(alike)}; {how} this is {_what_size_tells(case.cohort)}")]
 
 # %% ../../nbs/audit/shortcuts.ipynb #26545113
 def _metadata(case: Case) -> list[Found]:
