@@ -682,6 +682,24 @@ def png_twin(folder: Path, twin: Path) -> None:
         Image.fromarray(np.uint8(np.rint(grey))).save(out)
 
 
+def jpeg_twins(folder: Path, dicom_folder: Path, jpeg_folder: Path) -> None:
+    "The images of a folder of PNG files as JPEG files, and as DICOM files that hold the same JPEG."
+    for file in folder.rglob("*.png"):
+        place, stream = file.relative_to(folder), io.BytesIO()
+        Image.open(file).save(stream, "JPEG", quality=90)
+        for root, suffix in ((dicom_folder, ".dcm"), (jpeg_folder, ".jpeg")):
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            if suffix == ".jpeg":
+                (root / place).with_suffix(suffix).write_bytes(stream.getvalue())
+        data = pydicom.dcmread(folder.parent / "dicom" / place.with_suffix(".dcm"))
+        data.PixelData = encapsulate([stream.getvalue()])
+        data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        data.PhotometricInterpretation, data.LossyImageCompression = "MONOCHROME2", "01"
+        data.BitsAllocated = data.BitsStored = 8
+        data.HighBit, data.WindowCenter, data.WindowWidth = 7, 128, 256
+        data.save_as((dicom_folder / place).with_suffix(".dcm"), enforce_file_format=True)
+
+
 def twins(folder: Path, **settings):
     "The cohort tables of DICOM phantoms and of their PNG twin."
     write_cohort(folder / "dicom", file_format="dicom", workers=1, **settings)
@@ -694,17 +712,25 @@ def test_dicom_phantoms_give_the_levels_of_their_twin(tmp_path):
     assert set(of_dicom["mode"]) == {"MONOCHROME1", "MONOCHROME2"}
     assert of_dicom.image_hash.tolist() == of_png.image_hash.tolist()
     assert of_dicom.patient_id.tolist() == of_png.patient_id.tolist()
+    jpeg_twins(tmp_path / "png", tmp_path / "dicom-jpeg", tmp_path / "jpeg")
+    inside, outside = read_folder(tmp_path / "dicom-jpeg"), read_folder(tmp_path / "jpeg")
+    assert inside.patient_id.tolist() == outside.patient_id.tolist()
+    for one, other in zip(inside.path, outside.path, strict=True):
+        apart = load_image(one).astype(int) - load_image(other)
+        assert np.abs(apart).max() <= 1  # decoders of JPEG may round differently
 
 
 @pytest.mark.slow
-def test_two_hundred_dicom_phantoms_go_all_the_way_as_their_twin_does(tmp_path):
+def test_two_hundred_dicom_phantoms_go_all_the_way_as_their_twins_do(tmp_path):
+    "Of DICOM files without compression the twin is PNG, of those that hold JPEG it is that JPEG."
     from cxr_tutorial.audit.report import audit
     from cxr_tutorial.study.study import evaluate_model, run_study
 
     of_dicom, of_png = twins(tmp_path, patients=110, size=(64, 80))
     assert len(of_dicom) >= 200 and of_dicom.image_hash.tolist() == of_png.image_hash.tolist()
+    jpeg_twins(tmp_path / "png", tmp_path / "dicom-jpeg", tmp_path / "jpeg")
     aurocs, kinds = {}, {}
-    for name in ("dicom", "png"):
+    for name in ("dicom", "png", "dicom-jpeg", "jpeg"):
         kinds[name] = set(audit(tmp_path / name)["kind"])
         options = {"size": 64, "epochs": 5, "draws": 50}
         trained = run_study(tmp_path / name, tmp_path / f"study-{name}", **options)
@@ -712,6 +738,7 @@ def test_two_hundred_dicom_phantoms_go_all_the_way_as_their_twin_does(tmp_path):
         aurocs[name] = (trained["auroc"], again["auroc"])
     print(aurocs, kinds)
     assert aurocs["dicom"] == pytest.approx(aurocs["png"], abs=0.005)
+    assert aurocs["dicom-jpeg"] == pytest.approx(aurocs["jpeg"], abs=0.005)
 
 
 SAMPLES = {}
