@@ -21,11 +21,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-import cxr_tutorial
 from .kernels import kernel_manager_class
 from .pages import add_alt_texts, cell_options, to_html
 from ..environment import PITFALL_MIME, data_dir
 from ..files.atomic import atomic_path, write_csv
+from ..lab.assets import course_file
 from ..parallel.processes import progress
 from ..phantom.cohort import default_cohort
 
@@ -33,18 +33,17 @@ from ..phantom.cohort import default_cohort
 def notebook_folder(
     folder=None,  # where the notebooks are; looked for when not given
 ) -> Path:  # an existing folder with the chapters
-    """The folder of the notebooks: the one given, `nbs` here, or the one beside the package.
+    """The folder of the notebooks: the one given, `nbs` here, or the one that came with the package.
 
     Raises `FileNotFoundError`."""
-    beside = Path(cxr_tutorial.__file__).resolve().parents[1] / "nbs"
-    places = [Path(folder)] if folder else [Path("nbs"), Path(), beside]
+    first = Path("course", "00_environment.ipynb")
+    places = [Path(folder)] if folder else [Path("nbs"), Path()]
     for place in places:
-        if (place / "course" / "00_environment.ipynb").is_file():
+        if (place / first).is_file():
             return place.resolve()
-    raise FileNotFoundError(
-        f"no chapters in {', '.join(map(str, places))}. Run this in a copy of the course's "
-        "repository, or name the folder that holds course/00_environment.ipynb."
-    )
+    if folder:
+        raise FileNotFoundError(f"no chapters in {folder}: name the folder that holds {first}.")
+    return course_file(first.as_posix()).parents[1]
 
 # %% ../../nbs/dev/runner.ipynb #017bb64a
 ROOMS = ("files", "parallel", "phantom", "cache", "statistics", "audit", "study", "lab", "dev")
