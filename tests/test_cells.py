@@ -30,6 +30,11 @@ def tree_of(source: str) -> list[ast.stmt]:
     return ast.parse(re.sub(r"^[%!].*$", "", code_of(source), flags=re.M)).body
 
 
+def is_quiz(source: str) -> bool:
+    "A cell of questions: it is text, and folded."
+    return bool(re.search(r"^#\|\s*label:\s*quiz$", source, re.M))
+
+
 def is_import(node: ast.stmt) -> bool:
     if isinstance(node, ast.If):
         return "TYPE_CHECKING" in ast.unparse(node.test)
@@ -73,7 +78,7 @@ def test_no_line_is_too_long(name):
 def test_no_cell_is_too_long(name):
     for number, source in code_cells(name):
         count = len(lines_of(source))
-        if not all(is_import(node) for node in tree_of(source)):
+        if not all(is_import(node) for node in tree_of(source)) and not is_quiz(source):
             assert count <= MOST_LINES, f"cell {number} has {count} lines"
 
 
@@ -121,3 +126,18 @@ def test_examples_of_a_chapter_are_plain(name):
                 assert not inner and len(node.generators) == 1, (
                     f"cell {number}: {ast.unparse(node)}"
                 )
+
+
+@pytest.mark.xfail(reason="chapters are being changed")
+@pytest.mark.parametrize("name", COURSE)
+def test_every_assertion_says_what_was_found(name):
+    """Whoever changes a number reads what was expected and what came out, not a bare error: each
+    message of a chapter's examples and checks holds a value."""
+    for number, source in code_cells(name):
+        if is_exported(source):
+            continue
+        for node in ast.walk(ast.Module(tree_of(source), [])):
+            if isinstance(node, ast.Assert):
+                said = ast.walk(node.msg) if node.msg else []
+                found = any(isinstance(part, ast.FormattedValue) for part in said)
+                assert found, f"cell {number} does not say what was found: {ast.unparse(node)}"
