@@ -33,7 +33,7 @@ from ..phantom.cohort import default_cohort
 def notebook_folder(
     folder=None,  # where the notebooks are; looked for when not given
 ) -> Path:  # an existing folder with the chapters
-    """The folder of the notebooks: the one given, `nbs` here, or the one that came with the package.
+    """The folder of the notebooks: the one given, `nbs` here, or the one of the package.
 
     Raises `FileNotFoundError`."""
     first = Path("course", "00_environment.ipynb")
