@@ -1,5 +1,6 @@
 """What several tests need: the chapters, executed once, and the places of data."""
 
+import ast
 import json
 import os
 import re
@@ -21,6 +22,16 @@ def real_data() -> Path | None:
     "The folder of real X-rays, if this machine has it."
     folder = Path(os.environ.get("CXR_REAL_DATA") or ROOT.parent / "shared" / "kermany224")
     return folder if folder.is_dir() else None
+
+
+def quiz_text(source: str) -> str | None:
+    "The questions in a cell that does nothing but call `quiz` with a text."
+    if not re.search(r"^#\|\s*label:\s*quiz$", source, re.M):
+        return None
+    match ast.parse(source).body:
+        case [ast.Expr(ast.Call(ast.Name("quiz"), [ast.Constant(str() as text)], []))]:
+            return text
+    raise AssertionError("a cell with the label quiz holds one call, quiz(text)")
 
 
 needs_real_data = pytest.mark.skipif(

@@ -141,16 +141,19 @@ def to_html(
 def reading_minutes(
     notebook: NotebookNode,
 ) -> int:  # a multiple of five
-    "The time to read a chapter: 150 words of prose and 10 lines of code a minute."
-    words = lines = 0
+    """The time to read a chapter: 150 words of prose or 10 lines of code a minute, and a minute for
+    each question of a quiz. Code that a page does not show is not read."""
+    words = lines = questions = 0
     for cell in for_reading(notebook).cells:
-        if cell.cell_type == "code":
+        if "transient" in cell.metadata:
+            questions += len(re.findall(r"^### ", cell.source, re.M))
+        elif cell.cell_type == "code":
             lines += sum(bool(line.strip()) for line in cell.source.splitlines())
         else:
             prose = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.S)
             prose = re.sub(r"^\*\*Path\*\*.*$", "", prose, flags=re.M)
             words += len(re.findall(r"[\w'-]+", re.sub(r"\]\([^)]*\)", "]", prose)))
-    return max(5, 5 * round((words / 150 + lines / 10) / 5))
+    return max(5, 5 * round((words / 150 + lines / 10 + questions) / 5))
 
 # %% ../../nbs/dev/pages.ipynb #bda7ec40
 def write_readme(
