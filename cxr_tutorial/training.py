@@ -21,10 +21,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from .environment import choose_device, choose_precision
-from .parallel.processes import is_first_process, processes, progress
+from .parallel.processes import processes, progress, progress_bar
 from .parallel.shards import shard_batches, shard_loader
 
 # %% ../nbs/course/09_training.ipynb #55c7d761
@@ -219,7 +218,7 @@ def fit(
     model.to(memory_format=torch.channels_last)  # convolutions prefer it
     network, optimiser = accelerator.prepare(nn.Sequential(model), optimiser)
     train_loader = _own_share(train_loader, model)
-    bar = tqdm(range(epochs), "training", unit="epoch", disable=not is_first_process())
+    bar = progress_bar(range(epochs), "training", unit="epoch", leave=True)
     with BestEpoch(model) as best:
         for _ in bar:
             start, rate = time.perf_counter(), optimiser.param_groups[0]["lr"]

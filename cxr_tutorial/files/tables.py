@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from cxr_tutorial.files.folders import (
     METADATA,
@@ -26,6 +25,7 @@ from cxr_tutorial.files.folders import (
 from .listing import walk
 from .metadata import find_images, read_rows
 from .problems import problem
+from ..parallel.processes import progress
 
 # %% ../../nbs/files/tables.ipynb #7f3df525
 def _shortly(
@@ -248,9 +248,8 @@ def _check_columns(rows: pd.DataFrame, name: str, path: str, patient: str | None
 def _look(cohort: pd.DataFrame, workers: int | None) -> tuple[pd.DataFrame, list[dict]]:
     "Rows without what the table wrote, with what their files hold; and problems."
     cohort = cohort.drop(columns=["written", "told"]).astype({"label": int})
-    hidden = os.environ.get("RANK", "0") != "0"  # of several processes, the first shows a bar
     looks = inspect_files(cohort.path, workers)
-    looks = tqdm(looks, "reading X-rays", len(cohort), leave=False, disable=hidden)
+    looks = progress(looks, "reading X-rays", "image", len(cohort))
     return add_inspected(cohort, looks)
 
 # %% ../../nbs/files/tables.ipynb #tabl0017
