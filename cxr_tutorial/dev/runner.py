@@ -80,14 +80,18 @@ def list_chapters(
 class ChapterError(RuntimeError):
     "A cell of a notebook failed. The message names the notebook and the cell."
 
+# %% ../../nbs/dev/runner.ipynb #ba120008
+def _is_lasting(output: NotebookNode) -> bool:
+    "Does an output mean anything without a kernel? The empty place of a progress bar does not."
+    data = output.get("data")
+    return data is None or (bool(data) and "application/vnd.jupyter.widget-view+json" not in data)
+
 # %% ../../nbs/dev/runner.ipynb #53e8e28c
 def _clean_outputs(notebook: NotebookNode) -> None:
-    "Take out progress bars and whatever changes from run to run without meaning anything."
+    "Take out places where progress bars were, and widgets, which need a kernel; describe figures."
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            widget = "application/vnd.jupyter.widget-view+json"
-            cell.outputs = [o for o in cell.outputs if widget not in o.get("data", {})]
-            cell.metadata.pop("execution", None)
+            cell.outputs = [o for o in cell.outputs if _is_lasting(o)]
     add_alt_texts(notebook)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}

@@ -28,24 +28,41 @@ def is_first_process() -> bool:
     "Is this the only process, or the first of those that `accelerate launch` has started?"
     return os.environ.get("RANK", "0") == "0"
 
+# %% ../../nbs/parallel/processes.ipynb #ba120006
+_FREE = []  # places of bars that are gone, as (number of the cell, handle); the next bar takes one
+
+# %% ../../nbs/parallel/processes.ipynb #ba120007
+def _place(data: dict):
+    "Show something in the output of this cell, where a bar has been if there was one."
+    from IPython import display, get_ipython
+
+    cell = get_ipython().execution_count
+    while _FREE:
+        number, handle = _FREE.pop()
+        if number == cell:
+            handle.update(data, raw=True)
+            return cell, handle
+    return cell, display.display(data, raw=True, display_id=True)
+
 # %% ../../nbs/parallel/processes.ipynb #ba120001
 class _Line:
     "What a bar is written to in a notebook: a text that is replaced, and gone with the bar."
 
     encoding = "utf-8"
-    text, shown = "", None
+    text, place = "", None
 
     def write(self, text: str) -> None:
-        from IPython.display import display
-
         if (text := text.strip()) == self.text:
             return
-        data = {"text/plain": text} if text else {}
-        if self.shown:
-            self.shown.update(data, raw=True)
-        else:
-            self.shown = display(data, raw=True, display_id=True)
         self.text = text
+        if self.place is None:
+            self.place = _place({"text/plain": text})
+        elif text:
+            self.place[1].update({"text/plain": text}, raw=True)
+        else:
+            self.place[1].update({}, raw=True)
+            _FREE.append(self.place)
+            self.place = None
 
     def flush(self) -> None:
         "Nothing waits."
