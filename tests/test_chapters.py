@@ -135,6 +135,18 @@ def test_a_quiz_asks_about_every_pitfall(name):
     assert verdicts == {"Right", "Wrong"} or not (verdicts or pitfalls), alike
 
 
+@pytest.mark.xfail(reason="quizzes are being written: an answer should name each pitfall")
+@pytest.mark.parametrize("name", COURSE)
+def test_an_answer_leads_back_to_each_pitfall(name):
+    "An answer names the pitfall's heading, so that whoever was caught finds its cells again."
+    (cell,) = quiz_cells(name)
+    questions = parse_quiz(quiz_text(cell.source))
+    answers = " ".join(option.answer for question in questions for option in question.options)
+    answers = re.sub(r"\s+", " ", answers).lower()
+    for pitfall in re.findall(r"^## Pitfall: (.+)$", prose(name), re.M):
+        assert pitfall.lower() in answers, f"no answer leads back to the pitfall {pitfall!r}"
+
+
 def test_quizzes_are_not_solved_by_length_or_place():
     "The right option is neither the longest nor the first as a rule."
     questions = []
