@@ -261,6 +261,13 @@ def expect_table(
         raise Wrong("rows-missing", text)
     return value
 
+# %% ../../nbs/lab/exercises.ipynb #exeng037b2
+def _unclear(error: Exception) -> Message:
+    "What to say if a checker cannot work with what came back."
+    said = f"`{type(error).__name__}: {str(error)[:120].replace('`', '')}`"
+    text = "The check cannot work with what your function returned: "
+    return Message("not-understood", f"{text}{said}. Compare it with what the task asks for.")
+
 # %% ../../nbs/lab/exercises.ipynb #exeng037c
 def score(
     *parts,  # each (points, what to say if it is right, a function that raises `Wrong`, *arguments)
@@ -273,6 +280,8 @@ def score(
         except Wrong as stopped:
             gained += stopped.points
             messages.append(stopped.message)
+        except Exception as error:
+            messages.append(_unclear(error))
         else:
             gained += points
             messages.append(Message("right", right, good=True))
@@ -398,6 +407,8 @@ def run_check(
             return exercise.checker(answer)
     except Wrong as stopped:
         return Result(stopped.points, points, (stopped.message,))
+    except Exception as error:
+        return Result(0, points, (_unclear(error),))
 
 # %% ../../nbs/lab/exercises.ipynb #exeng059
 def check(
