@@ -14,7 +14,7 @@ import sys
 
 import click
 
-from ..study.command import main
+from ..lab.commands import main
 
 # %% ../../nbs/dev/command.ipynb #c3117694
 def _need_tools() -> None:
