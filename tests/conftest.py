@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import _lab, chromium, jupyterlab, open_page  # noqa: F401 (fixtures)
 
 from cxr_tutorial.dev.runner import ChapterError, execute, list_chapters, notebook_folder
 
@@ -155,7 +156,8 @@ def pytest_collection_modifyitems(config, items):
     slow = config.getoption("--slow")
     chosen = [item for item in items if bool(item.get_closest_marker("slow")) == slow]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+    # the browser's tests last: Playwright keeps an event loop in this thread
+    items[:] = sorted(chosen, key=lambda item: "chromium" in item.fixturenames)
 
 
 @pytest.fixture

@@ -6,52 +6,52 @@
   const STORE = "cxr-quiz:";
 
   const STYLE = `
-.cxr-quiz { --good: #00664f; --bad: #a34100; --line: color-mix(in srgb, currentColor 22%, transparent);
+.cxr-quiz[data-ready] { --good: #00664f; --bad: #a34100; --line: color-mix(in srgb, currentColor 22%, transparent);
   max-width: 46rem; margin: .5rem 0; line-height: 1.5; }
 [data-jp-theme-light="false"] .cxr-quiz, [data-bs-theme="dark"] .cxr-quiz, .quarto-dark .cxr-quiz,
-.vscode-dark .cxr-quiz { --good: #5fd0ac; --bad: #ffa469; }
-.cxr-quiz form { margin: 0 0 1rem; }
-.cxr-quiz fieldset { border: 1px solid var(--line); border-radius: 8px; padding: .25rem 1.1rem 1rem;
+.vscode-dark .cxr-quiz[data-ready] { --good: #5fd0ac; --bad: #ffa469; }
+.cxr-quiz[data-ready] form { margin: 0 0 1rem; }
+.cxr-quiz[data-ready] fieldset { border: 1px solid var(--line); border-radius: 8px; padding: .25rem 1.1rem 1rem;
   margin: 0; min-width: 0; }
-.cxr-quiz legend { font-weight: 600; padding: 0 .4rem; margin-left: -.4rem; float: none; width: auto;
+.cxr-quiz[data-ready] legend { font-weight: 600; padding: 0 .4rem; margin-left: -.4rem; float: none; width: auto;
   font-size: 1em; }
-.cxr-quiz .cxr-prompt p { margin: .4rem 0; }
-.cxr-quiz pre { margin: .5rem 0 .8rem; padding: .6rem .8rem; overflow-x: auto; border-radius: 6px;
+.cxr-quiz[data-ready] .cxr-prompt p { margin: .4rem 0; }
+.cxr-quiz[data-ready] pre { margin: .5rem 0 .8rem; padding: .6rem .8rem; overflow-x: auto; border-radius: 6px;
   background: color-mix(in srgb, currentColor 6%, transparent); color: inherit; border: 0;
   font-size: .92em; line-height: 1.45; white-space: pre; }
-.cxr-quiz code { font-family: var(--jp-code-font-family, ui-monospace, monospace); color: inherit; }
-.cxr-quiz pre code { background: none; padding: 0; border: 0; font-size: inherit; }
-.cxr-quiz :not(pre) > code { padding: 0 .25em; border-radius: 4px; font-size: .92em;
+.cxr-quiz[data-ready] code { font-family: var(--jp-code-font-family, ui-monospace, monospace); color: inherit; }
+.cxr-quiz[data-ready] pre code { background: none; padding: 0; border: 0; font-size: inherit; }
+.cxr-quiz[data-ready] :not(pre) > code { padding: 0 .25em; border-radius: 4px; font-size: .92em;
   background: color-mix(in srgb, currentColor 8%, transparent); }
-.cxr-quiz pre [class^="k"], .cxr-quiz pre .ow { font-weight: 600;
+.cxr-quiz[data-ready] pre [class^="k"], .cxr-quiz[data-ready] pre .ow { font-weight: 600;
   color: var(--jp-mirror-editor-keyword-color, inherit); }
-.cxr-quiz pre [class^="s"] { color: var(--jp-mirror-editor-string-color, inherit); }
-.cxr-quiz pre [class^="c"] { opacity: .78; font-style: italic; }
-.cxr-quiz .cxr-option { border-left: 3px solid transparent; margin: .15rem 0 .15rem -.6rem;
+.cxr-quiz[data-ready] pre [class^="s"] { color: var(--jp-mirror-editor-string-color, inherit); }
+.cxr-quiz[data-ready] pre [class^="c"] { opacity: .78; font-style: italic; }
+.cxr-quiz[data-ready] .cxr-option { border-left: 3px solid transparent; margin: .15rem 0 .15rem -.6rem;
   padding: .15rem .5rem; border-radius: 4px; }
-.cxr-quiz .cxr-option label { display: flex; gap: .6rem; align-items: baseline; cursor: pointer;
+.cxr-quiz[data-ready] .cxr-option label { display: flex; gap: .6rem; align-items: baseline; cursor: pointer;
   margin: 0; font: inherit; }
-.cxr-quiz .cxr-option input { flex: none; margin: 0; transform: translateY(.12em); width: 1em;
+.cxr-quiz[data-ready] .cxr-option input { flex: none; margin: 0; transform: translateY(.12em); width: 1em;
   height: 1em; accent-color: currentColor; }
-.cxr-quiz .cxr-answer:empty { display: none; }
-.cxr-quiz .cxr-answer { margin: .25rem 0 .3rem 1.6rem; }
-.cxr-quiz .cxr-answer p { margin: 0 0 .3rem; }
-.cxr-quiz .cxr-verdict { font-weight: 600; }
-.cxr-quiz .cxr-good { border-left-color: var(--good); }
-.cxr-quiz .cxr-bad { border-left-color: var(--bad); }
-.cxr-quiz .cxr-good .cxr-verdict { color: var(--good); }
-.cxr-quiz .cxr-bad .cxr-verdict { color: var(--bad); }
-.cxr-quiz button { font: inherit; color: inherit; background: transparent; cursor: pointer;
+.cxr-quiz[data-ready] .cxr-answer:empty { display: none; }
+.cxr-quiz[data-ready] .cxr-answer { margin: .25rem 0 .3rem 1.6rem; }
+.cxr-quiz[data-ready] .cxr-answer p { margin: 0 0 .3rem; }
+.cxr-quiz[data-ready] .cxr-verdict { font-weight: 600; }
+.cxr-quiz[data-ready] .cxr-good { border-left-color: var(--good); }
+.cxr-quiz[data-ready] .cxr-bad { border-left-color: var(--bad); }
+.cxr-quiz[data-ready] .cxr-good .cxr-verdict { color: var(--good); }
+.cxr-quiz[data-ready] .cxr-bad .cxr-verdict { color: var(--bad); }
+.cxr-quiz[data-ready] button { font: inherit; color: inherit; background: transparent; cursor: pointer;
   border: 1px solid color-mix(in srgb, currentColor 55%, transparent); border-radius: 6px;
   padding: .2rem .9rem; }
-.cxr-quiz button:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
-.cxr-quiz button.cxr-check { margin-top: .6rem; }
-.cxr-quiz input:focus-visible, .cxr-quiz button:focus-visible, .cxr-quiz summary:focus-visible {
+.cxr-quiz[data-ready] button:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
+.cxr-quiz[data-ready] button.cxr-check { margin-top: .6rem; }
+.cxr-quiz[data-ready] input:focus-visible, .cxr-quiz[data-ready] button:focus-visible, .cxr-quiz[data-ready] summary:focus-visible {
   outline: 2px solid currentColor; outline-offset: 2px; }
-.cxr-quiz .cxr-ask { margin-left: .8rem; }
-.cxr-quiz .cxr-score { display: flex; gap: 1rem; align-items: center; justify-content: space-between;
+.cxr-quiz[data-ready] .cxr-ask { margin-left: .8rem; }
+.cxr-quiz[data-ready] .cxr-score { display: flex; gap: 1rem; align-items: center; justify-content: space-between;
   margin: 0; }
-@media print { .cxr-quiz button { display: none; } }
+@media print { .cxr-quiz[data-ready] button { display: none; } }
 `;
 
   // What was answered before, kept by the browser where that is allowed.
