@@ -15,6 +15,18 @@ extras = {name: cfg[f"{name}_requirements"].split() for name in ("lab", "dicom",
 extras["dev"] = [*extras["lab"], *extras["dicom"], *extras["kaggle"], *extras["dev"]]
 
 
+def extension_files() -> list[tuple[str, list[str]]]:
+    "Where the prebuilt JupyterLab extension goes, and its files: JupyterLab finds it there."
+    built = here / "labextension" / "built"
+    target = "share/jupyter/labextensions/cxr-tutorial-cells"
+    folders = {}
+    for file in sorted(built.rglob("*")):
+        if file.is_file():
+            place = f"{target}/{file.parent.relative_to(built).as_posix()}".removesuffix("/.")
+            folders.setdefault(place, []).append(file.relative_to(here).as_posix())
+    return list(folders.items())
+
+
 class BuildWithNotebooks(build_py):
     """Puts the notebooks and what they show into the package, where `course_file` finds them."""
 
@@ -45,6 +57,7 @@ setup(
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
+    data_files=extension_files(),
     entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
     zip_safe=False,
 )
