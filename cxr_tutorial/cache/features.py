@@ -33,6 +33,8 @@ from ..parallel.shards import shard_loader
 class CachedFeatures(Dataset):
     "Features as batches `(features, labels, patient ids)`, read from files when asked for."
 
+    whole_batches = True  # for `identity_collate`
+
     def __init__(
         self,
         versions: list,  # `RowFile`s or arrays (n, features); each batch comes from one at random

@@ -65,7 +65,7 @@ def _in_short(thing) -> str:
         return f"a dictionary with {', '.join(map(repr, thing))}"
     return type(thing).__name__
 
-# %% ../../nbs/files/batches.ipynb #c60162c5
+# %% ../../nbs/files/batches.ipynb #597ade4b
 def need_images(
     images,  # what should go into a network: floats, one row for each image
 ) -> torch.Tensor:  # the same as float32, if it came in double precision
@@ -76,13 +76,13 @@ def need_images(
         )
     if not images.is_floating_point():
         raise ValueError(
-            f"images are whole numbers ({images.dtype}), as in a file; a network expects normalised "
-            "floats. `evaluation_transform` makes them, or v2.ToDtype(torch.float32, scale=True) "
-            "and v2.Normalize(mean, std)."
+            f"images are whole numbers ({images.dtype}), as in a file; a network expects "
+            "normalised floats. `evaluation_transform` makes them, or "
+            "v2.ToDtype(torch.float32, scale=True) and v2.Normalize(mean, std)."
         )
     return images.float() if images.dtype == torch.float64 else images
 
-# %% ../../nbs/files/batches.ipynb #19c02e6f
+# %% ../../nbs/files/batches.ipynb #16cade60
 def _labels_of(labels, images: int) -> torch.Tensor:
     "Labels as a tensor (n,) or (n, questions). Raises `ValueError` for what is no label."
     try:
@@ -102,17 +102,17 @@ def _labels_of(labels, images: int) -> torch.Tensor:
         )
     return labels.squeeze(1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
-# %% ../../nbs/files/batches.ipynb #fade4f0a
+# %% ../../nbs/files/batches.ipynb #a032e753
 def read_batch(
     batch,  # from a loader
     patients: bool = False,  # whether patient ids are needed, too
 ) -> tuple:  # inputs (n, ...) float32; labels (n,) or (n, questions); what else was in the batch
-    "The parts of a batch. Raises a `TypeError` or `ValueError` of one line if it is of another form."
+    "The parts of a batch. Raises an error of one line if it is of another form."
     form = "(images, labels, patient ids)" if patients else "(images, labels)"
     if not isinstance(batch, (tuple, list)) or len(batch) < (3 if patients else 2):
         raise TypeError(
-            f"a batch must be {form}, not {_in_short(batch)}. Let the dataset's `__getitem__` give an "
-            "image, its label and its patient id, in this order."
+            f"a batch must be {form}, not {_in_short(batch)}. Let the dataset's `__getitem__` give "
+            "an image, its label and its patient id, in this order."
         )
     inputs, labels, *others = batch
     inputs = need_images(inputs)
@@ -142,7 +142,7 @@ def _need_no_squashing(outputs: torch.Tensor) -> None:
             "`predict` make probabilities of logits"
         )
 
-# %% ../../nbs/files/batches.ipynb #be819197
+# %% ../../nbs/files/batches.ipynb #e7e915c4
 def match_outputs(
     outputs,  # of a model for a batch: logits (n,), (n, 1) or (n, questions)
     labels: torch.Tensor,  # (n,) or (n, questions), 0 to 1
@@ -167,7 +167,7 @@ def match_outputs(
         )
     return outputs.reshape(labels.shape), labels
 
-# %% ../../nbs/files/batches.ipynb #52111701
+# %% ../../nbs/files/batches.ipynb #283e1850
 def need_logits(
     model: nn.Module,  # in evaluation mode
     inputs: torch.Tensor,  # (n, ...), some of those that were predicted
