@@ -25,6 +25,8 @@ from nbformat.sign import NotebookNotary
 from .. import __version__
 from ..files.atomic import _explaining, atomic_path, fingerprint, write_json
 from .assets import cell_options, course_file, list_chapters, page_name
+from .exercises import PROGRESS, progress_table
+from .versions import learner_version
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10007
 def _clear_outputs(notebook: NotebookNode) -> None:
@@ -98,7 +100,9 @@ def learner_notebooks() -> dict[str, NotebookNode]:  # name within the copy -> n
     notebooks = {START: _start_notebook()}
     for name, file in files.items():
         notebook = nbformat.read(file, 4)
-        if name.startswith(("course/", "exercises/")):
+        if name.startswith("exercises/"):
+            notebook = nbformat.from_dict(learner_version(notebook))
+        elif name.startswith("course/"):
             _clear_outputs(notebook)
         _unlink(notebook, name, {START, *files})
         notebooks[name] = notebook
@@ -224,7 +228,27 @@ def _chapters_text(chapters: pd.DataFrame) -> str:
         number, link = Path(row["name"]).stem[:2], f"[{row['title']}]({row['name']})"
         rows.append([mark, number, link, row["about"], row["minutes"], row["state"]])
     heads = ["", "", "chapter", "what it is about", "minutes", "you"]
-    return f"{text}\n\n## Chapters\n\n{_table(rows, heads)}"
+    return f"## Chapters\n\n{text}\n\n{_table(rows, heads)}"
+
+# %% ../../nbs/lab/working_copy.ipynb #c0b10048
+def _exercises_text(exercises: pd.DataFrame, done: set) -> str:
+    "What a learner has solved, and for which exercise they are ready."
+    gained, points = exercises.gained.sum(), exercises.points.sum()
+    text = f"**{gained} of {points} points.** "
+    ready = exercises[~exercises.solved & exercises.after.isin(done)]
+    if len(ready):
+        row = ready.iloc[0]
+        text += (
+            f"You are ready for: **[{row.title}](exercises/{row.file})**, {row.minutes} minutes."
+        )
+    rows = []
+    for row in exercises.itertuples():
+        mark = "✓" if row.solved else ""
+        gained = f"{row.gained} of {row.points}" if row.gained else f"{row.points}"
+        link = f"[{row.title}](exercises/{row.file})"
+        rows.append([mark, link, row.after[:2], row.minutes, gained, row.hints or ""])
+    heads = ["", "exercise", "after chapter", "minutes", "points", "hints taken"]
+    return f"\n\n## Exercises\n\n{text}\n\n{_table(rows, heads)}"
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10034
 def _beside_text(folder: Path) -> str:
@@ -234,7 +258,7 @@ def _beside_text(folder: Path) -> str:
     if not names:
         return ""
     links = ", ".join(f"[{Path(name).stem}]({name})" for name in names)
-    return f"\n\n**New versions** of notebooks that you have changed lie beside yours: {links}"
+    return f"**New versions** of notebooks that you have changed lie beside yours: {links}\n\n"
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10035
 def _copy_around(place: Path) -> Path:
@@ -250,7 +274,10 @@ def where_you_are(
 ) -> Markdown:
     "What you have done, what comes next, what you have solved; with links from `START.ipynb`."
     copy = _copy_around(Path(folder or ".").expanduser().resolve())
-    return Markdown(_chapters_text(course_state(copy)) + _beside_text(copy))
+    chapters = course_state(copy)
+    done = {Path(name).stem for name in chapters.name[chapters.state == "done"]}
+    exercises = _exercises_text(progress_table(copy), done)
+    return Markdown(_beside_text(copy) + _chapters_text(chapters) + exercises)
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10023
 def _write(notebook: NotebookNode, file: Path) -> list[str]:
@@ -332,6 +359,8 @@ def make_working_copy(
     with _claimed(folder):
         delivered = _read_manifest(folder)
         _write_manifest(folder, delivered)  # from here on, the folder is known as a copy
+        if not (folder / PROGRESS).exists():
+            write_json({}, folder / PROGRESS)  # points of exercises in all folders go here
         for name, notebook in notebooks.items():
             known = delivered.get(name, [None, None])
             done, delivered[name] = _deliver(folder, name, notebook, known)
