@@ -59,6 +59,16 @@ wrong, right = _kept[:2]
 _random.setstate(_kept[2]), _numpy.random.set_state(_kept[3]), _torch.set_rng_state(_kept[4])
 """
 
+SAY_MESSAGES = """
+import ast as _ast
+
+class _SayMessages(_ast.NodeTransformer):
+    def visit_Assert(self, node):
+        return [_ast.Expr(node.msg), node] if node.msg else node
+
+get_ipython().ast_transformers.append(_SayMessages())
+"""  # the message of an assertion is made even where the assertion holds: it must not fail itself
+
 
 def swapped(source: str, old: str, new: str) -> str:
     "The code of one way, filling the variable of the other."
@@ -81,7 +91,8 @@ def executed(name: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dic
     """A notebook after a run in a fresh kernel, the error that stopped it, and what each check said
     when the effect was taken away. Runs once."""
     notebook = nbformat.read(NBS / f"{name}.ipynb", 4)
-    cells, added = [], {}
+    added = {"": nbformat.v4.new_code_cell(SAY_MESSAGES)}
+    cells = [added[""]]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -96,6 +107,7 @@ def executed(name: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dic
     except ChapterError as stopped:
         error = stopped
     notebook.cells = [c for c in notebook.cells if c.id not in {a.id for a in added.values()}]
+    del added[""]
     said = {
         slug: "".join(o.get("text", "") for o in c.outputs if o.get("name") == "stdout")
         for slug, c in added.items()
