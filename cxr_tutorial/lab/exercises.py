@@ -197,9 +197,10 @@ def call(
     answer,  # the learner's function
     *arguments,  # handed to it; tables and arrays as copies
     seconds: float = 5.0,  # no answer needs longer
+    name: str = "",  # what messages call it; its own name when not given
 ):  # what it returns
     "Call a learner's function. Raises `Wrong` (blank, not-a-function, exception, too-slow)."
-    name = getattr(answer, "__name__", "the function")
+    name = name or f"`{getattr(answer, '__name__', 'the function')}`"
     if not callable(answer):
         shown = f"`{type(answer).__name__}`"
         raise Wrong("not-a-function", f"The answer is a function, without `()`; this is {shown}.")
@@ -212,15 +213,13 @@ def call(
     except Wrong:
         raise
     except NotImplementedError as error:
-        text = (
-            f"`{name}` is still empty. Write your code where `raise NotImplementedError()` stands."
-        )
+        text = f"{name} is still empty. Write your code in place of `raise NotImplementedError()`."
         raise Wrong("blank", text) from error
     except _TooSlow:
-        raise Wrong("too-slow", f"`{name}` was stopped after {seconds:g} seconds.") from None
+        raise Wrong("too-slow", f"{name} was stopped after {seconds:g} seconds.") from None
     except (Exception, SystemExit) as error:
         what = f"`{type(error).__name__}: {str(error)[:200].replace('`', '')}`"
-        raise Wrong("exception", f"`{name}` stopped{_own_line(error)} with {what}.") from error
+        raise Wrong("exception", f"{name} stopped{_own_line(error)} with {what}.") from error
 
 # %% ../../nbs/lab/exercises.ipynb #exeng034
 def expect_number(
