@@ -19,7 +19,7 @@ from cxr_tutorial.lab.versions import check_call, learner_version, nbgrader_sour
 TABLE = list_exercises()
 SLUGS = TABLE.slug.tolist()
 FILES = dict(zip(TABLE.slug, TABLE.file, strict=True))
-LONGEST = 10  # seconds for one check: 5 on a quiet machine, twice that on a busy one
+LONGEST = 5  # seconds of one check, on one core
 
 
 def notebook(slug: str) -> dict:
@@ -34,7 +34,7 @@ def run_cells(cells: list[str], name: str) -> dict:
     "The names that cells define; checks, hints and plain looks at results are left out."
     space = {"__name__": name}
     for source in cells:
-        if not re.match(r"(check|hint)\(|#\|\s*(default_exp|eval)|result = checker", source):
+        if not re.match(r"(check|hint)\(|#\|\s*(default_exp|eval)|result = checker|for .*WRONG_WAYS", source):
             exec(compile(source, name, "exec"), space)
     return space
 
@@ -69,16 +69,15 @@ def kinds(result) -> set:
 def test_twelve_exercises_from_ten_minutes_upwards():
     assert TABLE.slug.is_unique and TABLE.minutes.between(10, 240).all()
     assert TABLE.file.str[:2].astype(int).tolist() == list(range(1, len(TABLE) + 1))
-    assert TABLE.after.is_monotonic_increasing, "exercises stand in the order of the chapters"
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_the_solution_gets_full_points(slug, seeds):
     for seed in (1, 2):
         seeds(seed)
-        start = time.perf_counter()
+        start = time.process_time()
         result = run_check(slug, solved(slug)[0])
-        assert time.perf_counter() - start < LONGEST
+        assert time.process_time() - start < LONGEST
         assert result.points == result.of == exercise_module(slug).POINTS > 0, str(result)
         assert result.messages and not kinds(result)
 
