@@ -4,13 +4,16 @@ import json
 import re
 from functools import cache
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import NBS
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, roc_auc_score
 
 from cxr_tutorial.calibration import decision_curve
 from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.dev.pages import to_html
 from cxr_tutorial.lab import explorers
 from cxr_tutorial.lab.explorer_numbers import calibrated_patients, hospital_auroc
 from cxr_tutorial.metrics import predictive_values, threshold_metrics
@@ -334,3 +337,54 @@ def test_a_failing_script_leaves_the_still_image(chromium):
     assert page.get_by_role("img", name=explorer("pooled").alt).is_visible()
     assert page.locator(".cxr-explorer .frame").count() == 0
     page.close()
+
+
+# --- where learners meet them
+
+
+def notebook_with(kind: str) -> nbformat.NotebookNode:
+    "A notebook as it is stored: the output is there, and no kernel has run."
+    data = {"text/html": explorer(kind)._repr_html_(), "text/plain": repr(explorer(kind))}
+    result = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    code = nbformat.v4.new_code_cell(f"{kind}_explorer()", outputs=[result], execution_count=1)
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# An explorer"), code])
+
+
+def test_on_the_offline_page(open_page, tmp_path):
+    file = tmp_path / "explorer_numbers.html"
+    stored = nbformat.read(NBS / "lab/explorer_numbers.ipynb", 4)
+    file.write_text(to_html(stored, "lab/explorer_numbers"), encoding="utf-8")
+    page = open_page(file)
+    assert page.locator(".cxr-explorer .frame").count() == 4
+    before = says(page, "threshold")
+    part(page, "threshold").locator("input[type=range]").first.press("End")
+    assert says(page, "threshold") != before
+
+
+def test_in_jupyterlab_with_the_kernel_shut_down(jupyterlab):
+    page = jupyterlab.show(notebook_with("threshold"))
+    jupyterlab.shut_kernel_down()
+    before = says(page, "threshold")
+    slider = part(page, "threshold").locator("input[type=range]").first
+    slider.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "0.51" and says(page, "threshold") != before
+    slider.press("ArrowDown")  # a key of the notebook, too: it must not go to another cell
+    assert slider.get_attribute("aria-valuetext") == "0.50" and says(page, "threshold") == before
+    assert slider.evaluate("input => input.getRootNode().activeElement === input")
+    page.set_viewport_size({"width": 683, "height": 768})  # half a laptop screen
+    jupyterlab.run("application:toggle-left-area")
+    page.wait_for_function("!document.querySelector('#jp-left-stack:not(.lm-mod-hidden)')")
+    box = part(page, "threshold").bounding_box()
+    assert box["x"] + box["width"] <= 683 and box["height"] <= MOST_HEIGHT
+    jupyterlab.theme(dark=True)
+    colour = part(page, "threshold").locator(".frame").evaluate("e => getComputedStyle(e).color")
+    assert min(map(int, re.findall(r"\d+", colour)[:3])) > 150, "light text on the dark theme"
+    jupyterlab.run("application:toggle-left-area")
+    page.set_viewport_size({"width": 1366, "height": 768})
+
+
+def test_in_jupyterlab_without_trust_the_still_image_is_shown(jupyterlab):
+    page = jupyterlab.show(notebook_with("pooled"), trusted=False)
+    image = page.get_by_role("img", name=explorer("pooled").alt)
+    image.wait_for()
+    assert image.is_visible() and page.locator(".cxr-explorer .frame").count() == 0
