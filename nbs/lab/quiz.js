@@ -192,5 +192,6 @@
   if (!document.getElementById("cxr-quiz-style")) {
     document.head.append(make("style", { id: "cxr-quiz-style" }, STYLE));
   }
-  document.querySelectorAll(".cxr-quiz:not([data-ready])").forEach(start);
+  // A notebook that is not trusted keeps its list: its data are taken out.
+  document.querySelectorAll(".cxr-quiz:not([data-ready]):has([data-right])").forEach(start);
 })();
