@@ -4,7 +4,7 @@ from configparser import ConfigParser
 from pathlib import Path
 from shutil import copytree, ignore_patterns, rmtree
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
 from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
@@ -13,6 +13,13 @@ ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 extras = {name: cfg[f"{name}_requirements"].split() for name in ("lab", "dicom", "kaggle", "dev")}
 extras["dev"] = [*extras["lab"], *extras["dicom"], *extras["kaggle"], *extras["dev"]]
+
+
+class WithDataFiles(Distribution):
+    """An editable installation brings its data files, too: setuptools asks for them by this name."""
+
+    def has_data(self) -> bool:
+        return self.has_data_files()
 
 
 def extension_files() -> list[tuple[str, list[str]]]:
@@ -52,6 +59,7 @@ setup(
     author_email=cfg["author_email"],
     url=cfg["git_url"],
     license="Apache-2.0",
+    distclass=WithDataFiles,
     cmdclass={"build_py": BuildWithNotebooks},
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
     python_requires=">=" + cfg["min_python"],

@@ -211,7 +211,7 @@ def axe_problems(page, places: list[str]) -> list[str]:
 
 def test_a_chapter_runs_to_its_end(jupyterlab):
     "Run > Run All Cells."
-    jupyterlab.show(NBS / "course" / "18_summary.ipynb")
+    jupyterlab.show(NBS / "course" / "02_datasets.ipynb")
     jupyterlab.run("notebook:run-all-cells")
     jupyterlab.wait_until_idle()
     shown = jupyterlab.page.evaluate("panel.content.model.toJSON().cells")
