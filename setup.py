@@ -16,7 +16,7 @@ extras["dev"] = [*extras["lab"], *extras["dicom"], *extras["kaggle"], *extras["d
 
 
 class WithDataFiles(Distribution):
-    """An editable installation brings its data files, too: setuptools asks for them by this name."""
+    "Editable installations bring data files, too: setuptools asks for them by this name."
 
     def has_data(self) -> bool:
         return self.has_data_files()

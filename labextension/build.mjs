@@ -21,7 +21,7 @@ execFileSync(
 );
 
 // What a test compares without node: a hash of every file that the build reads.
-const sources = ['build.mjs', 'package.json', 'package-lock.json', 'tsconfig.json'];
+const sources = ['build.mjs', 'builder.config.js', 'package.json', 'package-lock.json', 'tsconfig.json'];
 for (const folder of ['src', 'style']) {
   sources.push(...readdirSync(join(here, folder)).map(name => `${folder}/${name}`));
 }

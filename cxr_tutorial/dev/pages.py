@@ -55,13 +55,13 @@ def for_reading(
 
 # %% ../../nbs/dev/pages.ipynb #ee03dbd1
 PAGE_STYLE = """<style>
-.celltag_wrong{border-left:6px solid #D55E00}.celltag_right{border-left:6px solid #0072B2}
-.celltag_check{border-left:6px solid #009E73}
+.celltag_wrong{--cxr-colour:#A34100;--cxr-word:"\\2715\\00a0 Wrong way"}
+.celltag_right{--cxr-colour:#00588F;--cxr-word:"\\2713\\00a0 Right way"}
+.celltag_check{--cxr-colour:#00664F;--cxr-word:"\\2696\\fe0e\\00a0 Check"}
+.celltag_wrong,.celltag_right,.celltag_check{border-left:4px solid var(--cxr-colour);
+margin:8px 0}
 .celltag_wrong::before,.celltag_right::before,.celltag_check::before{
-font:600 12px sans-serif;padding-left:8px}
-.celltag_wrong::before{content:"wrong way";color:#B04A00}
-.celltag_right::before{content:"right way";color:#0072B2}
-.celltag_check::before{content:"check";color:#00735A}
+content:var(--cxr-word);color:var(--cxr-colour);font:600 14px sans-serif;padding-left:8px}
 .course-nav{font:15px sans-serif;max-width:960px;margin:12px auto;padding:0 16px;display:flex;
 justify-content:space-between}
 body.jp-Notebook>main,body>main{max-width:1000px;margin:auto}
