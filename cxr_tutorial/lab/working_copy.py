@@ -8,6 +8,7 @@ __all__ = ['learner_notebooks', 'course_state', 'where_you_are', 'make_working_c
 # %% ../../nbs/lab/working_copy.ipynb #c0b10004
 import json
 import os
+import platform
 import re
 import shutil
 import sys
@@ -30,7 +31,8 @@ from .versions import learner_version
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10007
 def _clear_outputs(notebook: NotebookNode) -> None:
-    "Take the outputs out, except those of quizzes and explorers."
+    "Take the outputs out, except those of quizzes and explorers, and the cell that is for nbdev."
+    notebook.cells = [c for c in notebook.cells if not c.source.startswith("#| default_exp")]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             label = cell_options(cell.source).get("label", "")
@@ -79,6 +81,21 @@ What you had is kept in the folder `backups`.
 **To see how the library is built**, look into the other folders; the [home page](index.ipynb) says
 what is where."""
 
+# %% ../../nbs/lab/working_copy.ipynb #c0b10049
+def _kernel() -> dict:
+    "What JupyterLab writes into a notebook that it opens; else each would count as changed."
+    language = {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": platform.python_version(),
+    }
+    spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return {"kernelspec": spec, "language_info": language}
+
 # %% ../../nbs/lab/working_copy.ipynb #c0b10010
 def _start_notebook() -> NotebookNode:
     "The notebook that opens first; what it tells is put in later."
@@ -89,8 +106,7 @@ def _start_notebook() -> NotebookNode:
         new.new_code_cell(code, id=_STATUS, metadata={"jupyter": {"source_hidden": True}}),
         new.new_markdown_cell(_AFTER, id="after"),
     ]
-    spec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    return new.new_notebook(cells=cells, metadata={"kernelspec": spec})
+    return new.new_notebook(cells=cells)
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10011
 def learner_notebooks() -> dict[str, NotebookNode]:  # name within the copy -> notebook
@@ -106,6 +122,8 @@ def learner_notebooks() -> dict[str, NotebookNode]:  # name within the copy -> n
             _clear_outputs(notebook)
         _unlink(notebook, name, {START, *files})
         notebooks[name] = notebook
+    for notebook in notebooks.values():
+        notebook.metadata = nbformat.from_dict(_kernel())
     return notebooks
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10014
@@ -115,6 +133,14 @@ MANIFEST = ".cxr_course.json"
 def _text_of(notebook: NotebookNode) -> str:
     "A fingerprint of what its cells say, not of their outputs."
     return fingerprint(*[part for c in notebook.cells for part in (c.cell_type, c.source)])
+
+# %% ../../nbs/lab/working_copy.ipynb #c0b10050
+def _outputs_of(notebook: NotebookNode) -> str:
+    "A fingerprint of what running it has left."
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    return fingerprint(
+        *[part for c in cells for part in (c.execution_count, json.dumps(c.outputs))]
+    )
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10016
 def _read(file: Path) -> NotebookNode | None:
@@ -227,7 +253,7 @@ def _chapters_text(chapters: pd.DataFrame) -> str:
             mark = "→"
         number, link = Path(row["name"]).stem[:2], f"[{row['title']}]({row['name']})"
         rows.append([mark, number, link, row["about"], row["minutes"], row["state"]])
-    heads = ["", "", "chapter", "what it is about", "minutes", "you"]
+    heads = ["", "", "chapter", "what it is about", "minutes", "so far"]
     return f"## Chapters\n\n{text}\n\n{_table(rows, heads)}"
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10048
@@ -281,12 +307,12 @@ def where_you_are(
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10023
 def _write(notebook: NotebookNode, file: Path) -> list[str]:
-    "Write a notebook, trusted: fingerprints of its text, and of the file."
+    "Write a notebook, trusted: fingerprints of its text, and of its outputs."
     text = nbformat.writes(notebook) + "\n"
     with atomic_path(file) as partial:
         partial.write_text(text, encoding="utf-8")
     NotebookNotary().sign(nbformat.reads(text, 4))
-    return [_text_of(notebook), fingerprint(text)]
+    return [_text_of(notebook), _outputs_of(notebook)]
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10024
 def _backup(folder: Path, name: str) -> Path:
@@ -328,7 +354,7 @@ def _deliver(folder: Path, name: str, notebook: NotebookNode, known: list) -> tu
     if text is None or text != known[0]:
         _put_beside(folder, name, notebook)
         return "beside", [wanted, None]
-    if fingerprint(file.read_text(encoding="utf-8")) != known[1]:
+    if name != START and _outputs_of(found) != known[1]:
         _backup(folder, name)  # it has been run
     return "updated", _write(notebook, file)
 
