@@ -187,7 +187,7 @@ def test_keys_move_the_numbers(page, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_slider_is_drawn_within_100_ms(page, kind):
-    "From the event to the next frame, for each position; the best of two, for a busy machine."
+    "From the event until a frame has been painted, for many positions; the best of two tries each."
     slowest = part(page, kind).evaluate(
         """async (root) => {
           const frame = () => new Promise((done) => requestAnimationFrame(done));
@@ -200,7 +200,8 @@ def test_a_slider_is_drawn_within_100_ms(page, kind):
                 const start = performance.now();
                 input.value = place;
                 input.dispatchEvent(new Event("input"));
-                root.getBoundingClientRect();
+                for (const image of root.shadowRoot.querySelectorAll("img")) await image.decode();
+                await frame();
                 await frame();
                 taken.push(performance.now() - start);
               }
@@ -388,3 +389,18 @@ def test_in_jupyterlab_without_trust_the_still_image_is_shown(jupyterlab):
     image = page.get_by_role("img", name=explorer("pooled").alt)
     image.wait_for()
     assert image.is_visible() and page.locator(".cxr-explorer .frame").count() == 0
+
+
+@pytest.mark.slow
+def test_the_phantom_moves_in_a_running_notebook(jupyterlab):
+    "Live: a slider makes the kernel simulate another image."
+    code = "from cxr_tutorial.lab.explorers import phantom_explorer\n\nphantom_explorer()"
+    page = jupyterlab.show(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]))
+    jupyterlab.run("notebook:run-all-cells")
+    image = page.locator(".widget-output img, .jupyter-widgets-output-area img").first
+    image.wait_for(timeout=90_000)
+    before = image.get_attribute("src")
+    slider = page.get_by_role("slider").first
+    slider.press("ArrowRight")
+    changed = "before => document.querySelector('.jupyter-widgets-output-area img')?.src !== before"
+    page.wait_for_function(changed, arg=before, timeout=30_000)

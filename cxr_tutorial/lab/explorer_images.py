@@ -178,8 +178,8 @@ def severity_explorer(
     need_columns(predictions, "label", "probability", "severity")
     if "run" not in predictions:
         predictions = predictions.assign(run=0)
-    ill = predictions.severity[predictions.label == 1]
-    low, high = ill.quantile([0.05, 0.95]).round(1).tolist()
+    positive = predictions.severity[predictions.label == 1]
+    low, high = positive.quantile([0.05, 0.95]).round(1).tolist()
     places = np.linspace(low, high, 9).round(2)
     data = {"severity": places.tolist(), "start": 1, "range": "middle 80 % of the splits:"}
     data["auroc"] = [_auroc_near(predictions, s, reach=(high - low) / 8) for s in places]
@@ -197,7 +197,7 @@ def severity_explorer(
     runs, cases = predictions.run.nunique(), len(predictions)
     caption = f"{cases} {said} on test images, {runs} split(s), each with a model of its own."
     alt = f"A chest without pneumonia, with mild, AUROC {mild:.2f}, and severe, AUROC {severe:.2f}."
-    return Explorer("severity", "How ill are the patients?", caption, alt, _show(titles), data)
+    return Explorer("severity", "How severe is the pneumonia?", caption, alt, _show(titles), data)
 
 # %% ../../nbs/lab/explorer_images.ipynb #f8cb3c50
 def augmentation_transform(

@@ -79,7 +79,7 @@ def threshold_explorer(
     }
     auroc = roc_auc_score(labels, probabilities)
     caption = (
-        f"{said}: {len(labels)} cases, {own:.0%} with pneumonia, AUROC {auroc:.2f}. Another "
+        f"{said}: {len(labels):,} cases, {own:.0%} with pneumonia, AUROC {auroc:.2f}. Another "
         "prevalence keeps sensitivity and specificity (the probabilities are then no longer "
         "calibrated). Net benefit: found minus alarms, weighted by the odds of the threshold."
     )
@@ -160,7 +160,7 @@ def calibration_explorer(
     ax.plot(*np.array(rows.groups[data["start"]]).T, "o-", color="#0072B2")
     ax.set(xlabel="predicted probability", ylabel="share positive", title="temperature 1")
     caption = (
-        f"{said}; {len(labels)} cases in eight groups of equal size. The dashed line is what "
+        f"{said}; {len(labels):,} cases in eight groups of equal size. The dashed line is what "
         "fit_temperature finds on these cases; in a study, fit it on validation patients."
     )
     alt = f"Reliability curve at temperature 1; slope {rows.slope[data['start']]}, 1 is right."
@@ -190,7 +190,7 @@ def pooled_explorer() -> Explorer:
     figure.colorbar(image, label="pooled AUROC")
     caption = (
         "Counted exactly (roc_auc_score), 100 patients of each hospital. The score is the share of "
-        "patients with pneumonia in the patient's hospital."
+        "patients with pneumonia in the patient's hospital. Dashed: a coin, 0.5."
     )
     alt = "AUROC over two prevalences: 0.5 where they are equal, near 1 where they differ most."
     still = figure_address(figure)

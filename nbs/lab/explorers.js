@@ -189,8 +189,8 @@
 
   function threshold(data) {
     const above = (bins, place) => bins.slice(place).reduce((sum, count) => sum + count, 0);
-    const [ill, well] = [above(data.positive, 0), above(data.negative, 0)];
-    const rates = (place) => [above(data.positive, place) / ill, above(data.negative, place) / well];
+    const [positives, negatives] = [above(data.positive, 0), above(data.negative, 0)];
+    const rates = (place) => [above(data.positive, place) / positives, above(data.negative, place) / negatives];
     const places = data.positive.map((_, place) => place).slice(1, 100);
     const cut = slider("threshold", places, data.start - 1, (place) => fixed(place / 100));
     const prevalence = slider("patients with pneumonia", data.prevalences, data.own, percent);
@@ -324,9 +324,9 @@
     const forest = chart("Intervals of the AUROC in studies of this size, and the truth", {
       x: [0.5, 1], y: [0, data.studies], xticks: halves(0.5, 1, 0.1), yticks: [], xlabel: "AUROC with 95 % interval", height: 240 });
     const widths = chart("Mean width of the interval over the number of test patients", {
-      x: [data.patients[0], data.patients.at(-1)], y: [0, 0.5], log: true, xlabel: "test patients",
+      x: [data.patients[0], data.patients.at(-1)], y: [0, 0.6], log: true, xlabel: "test patients",
       xticks: [50, 200, 800].filter((n) => n <= data.patients.at(-1)).map((n) => [n, grouped(n)]),
-      yticks: halves(0, 0.5, 0.1), ylabel: "mean width", height: 240 });
+      yticks: halves(0, 0.6, 0.1), ylabel: "mean width", height: 240 });
     const mean = (rows) => rows.reduce((sum, [low, , high]) => sum + high - low, 0) / rows.length;
     function draw() {
       const which = rare.value() ? "rare" : "half";
@@ -349,7 +349,7 @@
       }
       widths.upright(patients.value());
       widths.dot(patients.value(), mean(rows), "right");
-      widths.say(data.patients[2], mean(data.rare[1]), "one in ten ill", "start");
+      widths.say(data.patients.at(-1), 0.53, "dashed: one in ten with pneumonia", "end");
       return `With ${grouped(patients.value())} test patients, ${rare.value() ? "one in ten" : "half"} of them with pneumonia, the interval is ` +
         `${fixed(mean(rows))} wide on average. ${held} of ${rows.length} intervals hold the true AUROC of ${fixed(data.truth)} (dashed line).`;
     }
@@ -405,7 +405,7 @@
   }
 
   function severity(data) {
-    const ill = slider("severity of the pneumonia", data.severity, data.start, (v) => fixed(v, 2));
+    const severe = slider("severity of the pneumonia", data.severity, data.start, (v) => fixed(v, 2));
     const picture = (name, source, words) => {
       const image = html("img", { src: source, alt: name });
       const caption = html("figcaption", {}, words);
@@ -420,22 +420,22 @@
       xticks: data.severity.filter((_, k) => k % 2 === 0).map((v) => [v, fixed(v, 1)]), xlabel: "severity", height: 150, width: 560 });
     plot.node.classList.add("wide");
     function draw() {
-      const place = ill.place();
+      const place = severe.place();
       const [mean, low, high] = data.auroc[place];
       shown.image.src = data.images[place];
-      shown.image.alt = `The same chest with a consolidation of severity ${fixed(ill.value(), 2)}`;
-      shown.caption.textContent = `severity ${fixed(ill.value(), 2)}`;
+      shown.image.alt = `The same chest with a consolidation of severity ${fixed(severe.value(), 2)}`;
+      shown.caption.textContent = `severity ${fixed(severe.value(), 2)}`;
       plot.clear();
       plot.band(data.severity.map((v, k) => [v, data.auroc[k][1], data.auroc[k][2]]), "right");
       plot.line(data.severity.map((v, k) => [v, data.auroc[k][0]]), "right");
       plot.line([[data.severity[0], data.all], [data.severity.at(-1), data.all]], "plain dashed");
       plot.say(data.severity.at(-1), data.all - 0.09, `all severities: ${fixed(data.all)}`, "end");
-      plot.upright(ill.value());
-      plot.dot(ill.value(), mean, "right");
-      return `If all patients with pneumonia were as ill as this (severity ${fixed(ill.value(), 2)}), the same model would have an AUROC of ` +
+      plot.upright(severe.value());
+      plot.dot(severe.value(), mean, "right");
+      return `If every pneumonia were about as severe as this (${fixed(severe.value(), 2)}), the same models would have an AUROC of ` +
         `${fixed(mean)} (${data.range} ${fixed(low)} to ${fixed(high)}), with the same patients without pneumonia.`;
     }
-    return { controls: [ill], panels: [without.node, shown.node, plot.node], draw };
+    return { controls: [severe], panels: [without.node, shown.node, plot.node], draw };
   }
 
   function pooled(data) {
@@ -450,9 +450,9 @@
       const [a, b] = places.map((place) => place.value());
       const auroc = data.auroc[places[0].place()][places[1].place()];
       [a, b].forEach((common, k) => {
-        const ill = Math.round(100 * common);
-        wards[k].set([["check", ill], ["rest", 100 - ill]]);
-        captions[k].textContent = `hospital ${"AB"[k]}: ${ill} of 100 have pneumonia`;
+        const count = Math.round(100 * common);
+        wards[k].set([["check", count], ["rest", 100 - count]]);
+        captions[k].textContent = `hospital ${"AB"[k]}: ${count} of 100 have pneumonia`;
       });
       measures.set(0, auroc);
       measures.set(1, data.alone);
@@ -467,7 +467,7 @@
   function augmentation(data) {
     const angle = slider("turned by up to", data.angles, data.start[0], (v) => `${v}°`);
     const crop = slider("smallest crop", data.crops, data.start[1], percent);
-    const flip = checkbox("every other one flipped", false);
+    const flip = checkbox("half of them flipped", false);
     const [rows, columns] = data.size;
     const views = data.draws.map((_, k) => canvas(`Example ${k + 1} of what the network would see`, columns, rows, "", ""));
     const measures = bars("Share of cases that keep what they must",
