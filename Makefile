@@ -29,8 +29,8 @@ test: install ## check everything that must hold
 faults: install ## the slow faults: kills at random times, full disks, mutated files
 	$(BIN)/python -m pytest --slow
 
-lab: install ## open the chapters in JupyterLab
-	$(BIN)/cxr-tutorial lab --notebooks nbs
+lab: install ## work through the course in JupyterLab, in a copy of your own (cxr-course)
+	$(BIN)/cxr-tutorial lab
 
 export: install ## write the library from the notebooks
 	$(BIN)/nbdev_export

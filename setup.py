@@ -2,8 +2,10 @@
 
 from configparser import ConfigParser
 from pathlib import Path
+from shutil import copytree, ignore_patterns, rmtree
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
@@ -11,6 +13,40 @@ ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 extras = {name: cfg[f"{name}_requirements"].split() for name in ("lab", "dicom", "kaggle", "dev")}
 extras["dev"] = [*extras["lab"], *extras["dicom"], *extras["kaggle"], *extras["dev"]]
+
+
+class WithDataFiles(Distribution):
+    "Editable installations bring data files, too: setuptools asks for them by this name."
+
+    def has_data(self) -> bool:
+        return self.has_data_files()
+
+
+def extension_files() -> list[tuple[str, list[str]]]:
+    "Where the prebuilt JupyterLab extension goes, and its files: JupyterLab finds it there."
+    built = here / "labextension" / "built"
+    target = "share/jupyter/labextensions/cxr-tutorial-cells"
+    folders = {}
+    for file in sorted(built.rglob("*")):
+        if file.is_file():
+            place = f"{target}/{file.parent.relative_to(built).as_posix()}".removesuffix("/.")
+            folders.setdefault(place, []).append(file.relative_to(here).as_posix())
+    return list(folders.items())
+
+
+class BuildWithNotebooks(build_py):
+    """Puts the notebooks and what they show into the package, where `course_file` finds them."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # they are found beside the package
+            return
+        target = Path(self.build_lib, cfg["lib_path"], "notebooks")
+        rmtree(target, ignore_errors=True)  # of an earlier build
+        unwanted = ignore_patterns(".*", "__pycache__", "*.py")
+        copytree(here / "nbs", target, ignore=unwanted)
+        copytree(here / "benchmarks", target / "benchmarks", ignore=unwanted)
+
 
 setup(
     name=cfg["lib_name"],
@@ -23,10 +59,13 @@ setup(
     author_email=cfg["author_email"],
     url=cfg["git_url"],
     license="Apache-2.0",
+    distclass=WithDataFiles,
+    cmdclass={"build_py": BuildWithNotebooks},
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
+    data_files=extension_files(),
     entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
     zip_safe=False,
 )

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from .files.tables import need_columns
 from .uncertainty import bootstrap_interval
 
 # %% ../nbs/course/15_generalisation.ipynb #5a68eaac
@@ -72,6 +73,7 @@ def subgroup_table(
 
     Missing values are a group of their own. NaN where a class has under 5 patients, and for the
     interval of an AUROC of 1, where no mistake can be drawn."""
+    need_columns(predictions, "label", "probability", "patient_id", *by)
     rows = {}
     for column in by:
         for name, part in predictions.groupby(_group_of(predictions[column])):

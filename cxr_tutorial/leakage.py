@@ -44,6 +44,10 @@ def permuted_label_probe(
 ) -> pd.DataFrame:  # a row per draw: auroc with the splitter; null: auroc with a split by patient
     "AUROC on labels that are coin tosses per patient. Above chance, the splitter leaks."
     patient, names = pd.factorize(np.asarray(patients))
+    features = np.asarray(features)
+    if features.ndim != 2 or not np.isfinite(features).all():
+        what = f"an array of shape {features.shape}" if features.ndim != 2 else "missing values"
+        raise ValueError(f"features must be (n, features) numbers, not {what}")
     if len(patient) != len(features) or (patient < 0).any():
         raise ValueError("each row of features needs a patient id")
     table, rows = pd.DataFrame({"patient_id": names[patient]}), []

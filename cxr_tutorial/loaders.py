@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from .datasets import ChestXrayDataset
 from .environment import choose_device, choose_precision
+from .files.batches import need_images, need_loader, need_model, read_batch
 from .files.tables import check_labels, need_columns
 from .parallel.processes import progress
-from .splits import usual_parts
+from .splits import chosen_parts
 from .transforms import IMAGENET_MEAN, IMAGENET_STD
 
 # %% ../nbs/course/07_loaders.ipynb #4262bb7c
@@ -53,13 +54,14 @@ def make_loaders(
     balanced: bool = False,  # draw both classes equally often in training
     workers: int | None = None,  # loader processes; `worker_count()` when not given
     seed: int = 0,  # of the order of the training images
+    archive_split: bool = False,  # take parts that nobody has chosen but whoever named the folders
 ) -> dict[str, DataLoader]:  # "train", "val" and "test", as far as the cohort has them
     """Loaders of `(images, labels, patient ids)` for each part of a split.
 
-    Raises `ValueError` for a table without a split, such as most that `read_folder` returns.
+    Raises `ValueError` for a table that nobody has split, also if its folders have such names.
     """
     need_columns(cohort, "path", "label", "patient_id", "split")
-    parts, loaders = usual_parts(cohort), {}
+    parts, loaders = chosen_parts(cohort, archive_split), {}
     for part in ("train", "val", "test"):
         rows = cohort[parts == part]
         if len(rows) == 0:
@@ -86,6 +88,7 @@ def image_loader(
     workers: int | None = None,  # loader processes; `worker_count()` when not given
 ) -> DataLoader:  # batches of (images, labels, patient ids)
     "The images of a table, in its order."
+    need_columns(cohort, "path", "label", "patient_id")
     return DataLoader(
         ChestXrayDataset(cohort, transform),
         batch_size=batch_size,
@@ -99,6 +102,7 @@ def denormalise(
     std: tuple = IMAGENET_STD,  # that was used
 ) -> torch.Tensor:  # same shape, values from 0 to 1
     "Undo the normalisation."
+    images = need_images(images)
     mean = torch.tensor(mean, device=images.device).view(1, -1, 1, 1)
     std = torch.tensor(std, device=images.device).view(1, -1, 1, 1)
     return (images * std + mean).clamp(0, 1)
@@ -133,12 +137,15 @@ def extract_features(
     description: str = "extracting features",  # shown beside the progress bar
 ) -> tuple[torch.Tensor, torch.Tensor, list]:  # (n, features) float32, (n,) float32, n patient ids
     "The features, labels and patients of all images of a loader, in its order."
+    need_model(network)
+    need_loader(loader)
     device = device or choose_device()
     precision, was_training = choose_precision(device), network.training
     network.to(device, memory_format=torch.channels_last).eval()  # convolutions prefer it
     features, labels, patients = [], [], []
     with torch.inference_mode():
-        for images, some_labels, some_patients in progress(loader, description, "batch"):
+        for batch in progress(loader, description, "batch"):
+            images, some_labels, some_patients = read_batch(batch, patients=True)
             images = images.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 features.append(network(images).float().cpu())

@@ -93,7 +93,13 @@ def _what_is_kept(transform, image: np.ndarray, masks: dict) -> dict:
     before = np.stack([lungs, heart, lesion, _numbered_patches(lesion)]).astype(np.uint8)
     before = torch.from_numpy(before)
     shown = tv_tensors.Image(torch.from_numpy(np.array(image))[None])
-    shown, after = transform(shown, tv_tensors.Mask(before))
+    try:
+        shown, after = transform(shown, tv_tensors.Mask(before))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "the transform must take an image and its masks together and give both back, as those "
+            f"of torchvision.transforms.v2 do ({error})"
+        ) from error
     grey = shown.as_subclass(torch.Tensor).float().mean(0)
     after = after.as_subclass(torch.Tensor)
     lungs, heart, lesion = after[:3] > 0

@@ -1,5 +1,6 @@
 """What several tests need: the chapters, executed once, and the places of data."""
 
+import ast
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import _lab, chromium, jupyterlab, open_page  # noqa: F401 (fixtures)
 
 from cxr_tutorial.dev.runner import ChapterError, execute, list_chapters, notebook_folder
 
@@ -21,6 +23,16 @@ def real_data() -> Path | None:
     "The folder of real X-rays, if this machine has it."
     folder = Path(os.environ.get("CXR_REAL_DATA") or ROOT.parent / "shared" / "kermany224")
     return folder if folder.is_dir() else None
+
+
+def quiz_text(source: str) -> str | None:
+    "The questions in a cell that does nothing but call `quiz` with a text."
+    if not re.search(r"^#\|\s*label:\s*quiz$", source, re.M):
+        return None
+    match ast.parse(source).body:
+        case [ast.Expr(ast.Call(ast.Name("quiz"), [ast.Constant(str() as text)], []))]:
+            return text
+    raise AssertionError("a cell with the label quiz holds one call, quiz(text)")
 
 
 needs_real_data = pytest.mark.skipif(
@@ -47,6 +59,16 @@ wrong, right = _kept[:2]
 _random.setstate(_kept[2]), _numpy.random.set_state(_kept[3]), _torch.set_rng_state(_kept[4])
 """
 
+SAY_MESSAGES = """
+import ast as _ast
+
+class _SayMessages(_ast.NodeTransformer):
+    def visit_Assert(self, node):
+        return [_ast.Expr(node.msg), node] if node.msg else node
+
+get_ipython().ast_transformers.append(_SayMessages())
+"""  # the message of an assertion is made even where the assertion holds: it must not fail itself
+
 
 def swapped(source: str, old: str, new: str) -> str:
     "The code of one way, filling the variable of the other."
@@ -69,7 +91,8 @@ def executed(name: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dic
     """A notebook after a run in a fresh kernel, the error that stopped it, and what each check said
     when the effect was taken away. Runs once."""
     notebook = nbformat.read(NBS / f"{name}.ipynb", 4)
-    cells, added = [], {}
+    added = {"": nbformat.v4.new_code_cell(SAY_MESSAGES)}
+    cells = [added[""]]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -84,6 +107,7 @@ def executed(name: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dic
     except ChapterError as stopped:
         error = stopped
     notebook.cells = [c for c in notebook.cells if c.id not in {a.id for a in added.values()}]
+    del added[""]
     said = {
         slug: "".join(o.get("text", "") for o in c.outputs if o.get("name") == "stdout")
         for slug, c in added.items()
@@ -144,7 +168,8 @@ def pytest_collection_modifyitems(config, items):
     slow = config.getoption("--slow")
     chosen = [item for item in items if bool(item.get_closest_marker("slow")) == slow]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+    # the browser's tests last: Playwright keeps an event loop in this thread
+    items[:] = sorted(chosen, key=lambda item: "chromium" in item.fixturenames)
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ import re
 
 import nbformat
 import pytest
-from conftest import NBS, NOTEBOOKS
+from conftest import NBS, NOTEBOOKS, quiz_text
 
-MOST_LINES = 32  # of an exported cell or an example; blank lines and `#|` lines not counted
+# Of an exported cell or an example. Blank lines and `#|` lines are not counted, and neither are the
+# questions of a quiz, which are text.
+MOST_LINES = 32
 MOST_COLUMNS = 100
 COURSE = [name for name in NOTEBOOKS if name.startswith("course/")]
 ROOMS = [name for name in NOTEBOOKS if "/" in name and not name.startswith("course/")]
@@ -72,7 +74,7 @@ def test_no_line_is_too_long(name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_no_cell_is_too_long(name):
     for number, source in code_cells(name):
-        count = len(lines_of(source))
+        count = 0 if quiz_text(source) else len(lines_of(source))
         if not all(is_import(node) for node in tree_of(source)):
             assert count <= MOST_LINES, f"cell {number} has {count} lines"
 
@@ -121,3 +123,18 @@ def test_examples_of_a_chapter_are_plain(name):
                 assert not inner and len(node.generators) == 1, (
                     f"cell {number}: {ast.unparse(node)}"
                 )
+
+
+@pytest.mark.xfail(reason="chapters are being changed")
+@pytest.mark.parametrize("name", COURSE)
+def test_every_assertion_says_what_was_found(name):
+    """Whoever changes a number reads what was expected and what came out, not a bare error: each
+    message of a chapter's examples and checks holds a value."""
+    for number, source in code_cells(name):
+        if is_exported(source):
+            continue
+        for node in ast.walk(ast.Module(tree_of(source), [])):
+            if isinstance(node, ast.Assert):
+                said = ast.walk(node.msg) if node.msg else []
+                found = any(isinstance(part, ast.FormattedValue) for part in said)
+                assert found, f"cell {number} does not say what was found: {ast.unparse(node)}"

@@ -5,9 +5,10 @@ from pathlib import PurePosixPath
 
 import nbformat
 import pytest
-from conftest import NBS, NOTEBOOKS
+from conftest import NBS, NOTEBOOKS, quiz_text
 
 from cxr_tutorial.dev.pages import cell_options, reading_minutes
+from cxr_tutorial.lab.quizzes import parse_quiz
 
 COURSE = [name for name in NOTEBOOKS if name.startswith("course/")]
 ROOMS = [name for name in NOTEBOOKS if "/" in name and name not in COURSE]
@@ -112,18 +113,50 @@ def test_submodules_are_imported_by_name(name):
     assert not re.findall(bare, code, re.M)
 
 
-@pytest.mark.parametrize("name", [n for n in COURSE if "\n## Pitfall:" in prose(n)])
-def test_quiz_asks_about_every_pitfall(name):
-    text = prose(name)
-    quiz = text[text.index("## Quiz") : text.index("## Try it")]
-    answer = r"<details><summary>Answer</summary>.+?</details>"
-    form = rf"\*\*Question \d+\*\*\n\n```python\n.+?```\n\n{answer}"
-    questions = re.findall(form, quiz, re.S)
-    pitfalls = re.findall(r"^## Pitfall:", text, re.M)
-    assert len(questions) >= max(2, len(pitfalls))
-    verdicts = re.findall(r"<summary>Answer</summary>(Right|Wrong)\b", quiz)
-    assert len(verdicts) == len(questions)
-    assert {"Right", "Wrong"} == set(verdicts), "a quiz whose answers are all alike asks nothing"
+def quiz_cells(name: str) -> list[nbformat.NotebookNode]:
+    return [c for c in read(name).cells if c.cell_type == "code" and quiz_text(c.source)]
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_a_quiz_asks_about_every_pitfall(name):
+    "One cell under its heading, hidden; three questions or more, and right code among the wrong."
+    cells = read(name).cells
+    (cell,) = quiz_cells(name)
+    before = cells[cells.index(cell) - 1]
+    assert before.cell_type == "markdown" and "## Quiz" in before.source
+    assert cell_options(cell.source)["echo"] == "false"
+    assert cell.metadata["jupyter"]["source_hidden"], "answers beside the questions"
+    questions = parse_quiz(quiz_text(cell.source))
+    pitfalls = re.findall(r"^## Pitfall:", prose(name), re.M)
+    assert len(questions) >= max(3, len(pitfalls))
+    rights = [question.options[question.right].text for question in questions]
+    verdicts = {found[0] for right in rights if (found := re.match(r"(Right|Wrong)\b", right))}
+    alike = "a quiz whose answers are all alike asks nothing"
+    assert verdicts == {"Right", "Wrong"} or not (verdicts or pitfalls), alike
+
+
+@pytest.mark.xfail(reason="quizzes are being written: an answer should name each pitfall")
+@pytest.mark.parametrize("name", COURSE)
+def test_an_answer_leads_back_to_each_pitfall(name):
+    "An answer names the pitfall's heading, so that whoever was caught finds its cells again."
+    (cell,) = quiz_cells(name)
+    questions = parse_quiz(quiz_text(cell.source))
+    answers = " ".join(option.answer for question in questions for option in question.options)
+    answers = re.sub(r"\s+", " ", answers).lower()
+    for pitfall in re.findall(r"^## Pitfall: (.+)$", prose(name), re.M):
+        assert pitfall.lower() in answers, f"no answer leads back to the pitfall {pitfall!r}"
+
+
+def test_quizzes_are_not_solved_by_length_or_place():
+    "The right option is neither the longest nor the first as a rule."
+    questions = []
+    for name in COURSE:
+        for cell in quiz_cells(name):
+            questions += parse_quiz(quiz_text(cell.source))
+    longest = [max(q.options, key=lambda option: len(option.text)).right for q in questions]
+    assert len(questions) >= 57 and sum(longest) < 0.6 * len(questions)
+    for place in range(3):
+        assert sum(q.right == place for q in questions) < 0.6 * len(questions)
 
 
 def headings(name: str) -> set[str]:

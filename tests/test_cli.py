@@ -272,13 +272,6 @@ def test_run_of_a_failing_chapter(tmp_path):
     ).exists()  # to look at
 
 
-def test_lab_starts_jupyterlab_in_the_right_folder():
-    from conftest import NBS
-
-    result = call("lab", "--notebooks", NBS, "--version")
-    assert result.returncode == 0 and result.stdout.strip()[0].isdigit()
-
-
 def test_audit_reports_and_writes(cohort, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(cohort, folder)

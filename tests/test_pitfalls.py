@@ -58,6 +58,16 @@ def test_the_pitfalls_of_the_course_are_there():
 
 
 @each
+def test_each_cell_says_what_it_is_without_any_extension(slug, name):
+    "In its first visible line: Colab, VS Code and GitHub show no labels."
+    cells = nbformat.read(NBS / f"{name}.ipynb", 4).cells
+    for kind, place in PITFALLS[slug][1].items():
+        lines = cells[place].source.splitlines()
+        first = next(line for line in lines if not line.startswith("#|"))
+        assert first.startswith(f"# {kind}: ") and len(first) > 20, first
+
+
+@each
 def test_pitfall(slug, name, chapters):
     places = PITFALLS[slug][1]
     assert list(places) == ["wrong", "right", "check"], "the three cells come in this order"

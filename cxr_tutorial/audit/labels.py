@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .findings import Case, Check, Found, file_names, looks_of
 from .shortcuts import out_of_patient
+from ..files.tables import need_columns
 
 # %% ../../nbs/audit/labels.ipynb #6336374f
 def find_label_issues(
@@ -25,6 +26,7 @@ def find_label_issues(
     seed: int = 0,  # of the folds
 ) -> tuple[np.ndarray, float]:  # row numbers, the most suspicious first; AUROC of the model
     "Images whose label a model of other patients contradicts with confidence."
+    need_columns(cohort, "group_id", "label")
     most = min(60, cohort.group_id.nunique() // 2)  # components; each fold has more images to fit
     parts = PCA(most, whiten=True, random_state=seed)
     logistic = LogisticRegression(C=0.01, max_iter=1000, class_weight="balanced")

@@ -26,12 +26,16 @@ from cxr_tutorial.cache.images import (
 )
 from ..environment import choose_device, choose_precision
 from ..files.atomic import build_once, fingerprint, whole_rows, write_rows
+from ..files.batches import need_loader, need_model, read_batch
+from ..models import need_classifier
 from ..parallel.processes import processes, progress
 from ..parallel.shards import shard_loader
 
 # %% ../../nbs/cache/features.ipynb #d5dd2d4b
 class CachedFeatures(Dataset):
     "Features as batches `(features, labels, patient ids)`, read from files when asked for."
+
+    whole_batches = True  # for `identity_collate`
 
     def __init__(
         self,
@@ -101,7 +105,8 @@ def _run_network(network: nn.Module, loader: DataLoader, device: torch.device, d
     network = network.to(device, memory_format=torch.channels_last).eval()
     shorter = precision != torch.float32
     try:
-        for images, labels, patients in progress(loader, description, "batch"):
+        for batch in progress(loader, description, "batch"):
+            images, labels, patients = read_batch(batch, patients=True)
             # On a processor, memory for the results of large layers is slow to get.
             few = images.split(16 if device.type == "cpu" else len(images))
             # Not around the yield: the caller's code is not ours.
@@ -144,6 +149,8 @@ def cached_features(
 
     Whether features are found or made, later random numbers stay the same.
     """
+    need_model(network)
+    need_loader(loader)
     device, versions = device or choose_device(), []
     for view in range(max(views, 1)):
         with torch.random.fork_rng(devices=[]):
@@ -163,6 +170,7 @@ def backbone_features(
     np.ndarray, np.ndarray, np.ndarray
 ]:  # features (n, features), labels and patient ids (n,)
     "What the backbone of a classifier gives for each image of a table, in its order."
+    need_classifier(model)
     how = (model.config["size"], model.config["mean"], model.config["std"])
     return cached_features(
         model.backbone, cached_image_loader(cohort, *how), None, description

@@ -21,9 +21,10 @@ from ..environment import cache_dir
 from ..files.atomic import build_once, fingerprint, whole_rows, write_rows
 from ..files.problems import ImageError, problem
 from ..files.readers import load_image
+from ..files.tables import need_columns
 from ..loaders import balanced_sampler
 from ..parallel.processes import progress
-from ..splits import usual_parts
+from ..splits import chosen_parts
 from ..transforms import IMAGENET_MEAN, IMAGENET_STD, resize_and_pad
 
 # %% ../../nbs/cache/images.ipynb #c07f570e
@@ -76,6 +77,7 @@ def decode_once(
     Raises `OSError` for an image file that has changed since the cohort was read, and `ImageError`
     for one that has vanished. A file in the cache that is not whole is made again.
     """
+    need_columns(cohort, "path", "image_hash", "bytes")
     different = cohort.drop_duplicates("image_hash").sort_values("image_hash")
     file = private_folder("images") / f"{fingerprint(DECODING, size, *different.image_hash)}.npy"
 
@@ -112,6 +114,8 @@ class RowFile:
 class CachedXrays(Dataset):
     "Images of a cohort, decoded once, as batches `(images, labels, patient ids)`."
 
+    whole_batches = True  # for `identity_collate`
+
     def __init__(
         self,
         cohort: pd.DataFrame,  # from `read_folder`
@@ -121,6 +125,7 @@ class CachedXrays(Dataset):
         strength: float = 0.0,  # of the augmentation; 0 for none
         rows: np.ndarray | None = None,  # numbers of the rows to hand out; all when not given
     ):
+        need_columns(cohort, "path", "label", "patient_id", "image_hash", "bytes")
         self.settings = (size, tuple(mean), tuple(std), strength)
         self.transform = batch_transform(mean, std, strength)
         self.file = RowFile(decode_once(cohort, size))
@@ -173,9 +178,11 @@ def cached_loaders(
     batch_size: int = 32,  # images per batch
     balanced: bool = False,  # draw both classes equally often in training
     seed: int = 0,  # of the order of the training images
+    archive_split: bool = False,  # as for `make_loaders`
 ) -> dict[str, DataLoader]:  # "train", "val" and "test", as far as the cohort has them
     "`make_loaders`, with each image decoded only once."
-    parts, loaders = usual_parts(cohort), {}
+    need_columns(cohort, "path", "label", "patient_id", "split", "image_hash", "bytes")
+    parts, loaders = chosen_parts(cohort, archive_split), {}
     for part in ("train", "val", "test"):
         rows, training = np.flatnonzero(parts == part), part == "train"
         if len(rows) == 0:

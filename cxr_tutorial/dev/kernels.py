@@ -50,8 +50,6 @@ def become_kernel(
     threadpool_limits(int(environment["OMP_NUM_THREADS"]))
     # what the chapter starts, it starts in the usual way
     multiprocessing.set_start_method(None, force=True)
-    for name in ("tqdm.auto", "tqdm.autonotebook"):
-        sys.modules.pop(name, None)  # imported again, to see that this is a notebook
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # it ends when the fork server ends
     IPKernelApp.launch_instance(argv=[*arguments, parent])
 

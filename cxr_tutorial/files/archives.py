@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..datasets import parse_name, read_folder
 from ..environment import cache_dir
@@ -39,6 +38,7 @@ from .listing import list_files, walk
 from .problems import CohortError, problem
 from .readers import READERS
 from .tables import need_columns
+from ..parallel.processes import progress
 
 # %% ../../nbs/files/archives.ipynb #83b046cf
 def cohort_from(
@@ -434,8 +434,8 @@ def _write_pngs(file: Path, counts: dict, out: Path) -> None:
         for part, count in counts.items():
             (work / part).mkdir()
             rows = _checked_rows_of(file, archive, f"{part}_images", count)
-            bar = tqdm(rows, f"writing {part}", count, unit="image", leave=False)
-            for number, image in enumerate(bar):
+            rows = progress(rows, f"writing {part}", "image", count)
+            for number, image in enumerate(rows):
                 Image.fromarray(image).save(work / part / f"{number:06d}.png")
 
 # %% ../../nbs/files/archives.ipynb #03d14242
@@ -793,8 +793,8 @@ def read_archive(
     if known["problems"] and on_problem == "raise":
         raise CohortError(known["problems"])
     looks = inspect_files(table.path, workers)
-    bar = tqdm(looks, "reading X-rays", len(table), unit="image", leave=False)
-    cohort, damaged = add_inspected(table, bar)
+    looks = progress(looks, "reading X-rays", "image", len(table))
+    cohort, damaged = add_inspected(table, looks)
     problems = known["problems"] + damaged
     classes = {f"without {known['finding']}": 0, known["finding"]: 1}
     cohort = leave_out(cohort, problems, on_problem, classes)

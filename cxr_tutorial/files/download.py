@@ -21,12 +21,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
 from .. import __version__
 from ..environment import cache_dir
 from .archives import archive_of
 from .atomic import _explaining, atomic_folder, fingerprint
+from ..parallel.processes import progress, progress_bar
 
 # %% ../../nbs/files/download.ipynb #61bdd489
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def _receive(answer, partial: Path, start: int) -> None:
     partial.parent.mkdir(parents=True, exist_ok=True)
     mark = partial.with_name(f"{partial.name}.version")
     mark.write_text(_validator(answer), encoding="utf-8")
-    bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=partial.stem)
+    options = {"total": total, "initial": start, "unit_scale": True, "leave": True}
+    bar = progress_bar(None, partial.stem, "B", **options)
     with bar, partial.open("ab" if start else "wb") as out:
         while block := answer.read(BLOCK):
             out.write(block)
@@ -260,7 +261,7 @@ def unpack(
                 )
             _check_room(folder, sum(member.file_size for member in members))
             with atomic_folder(folder) as work:
-                for member in tqdm(members, "unpacking", unit="file", leave=False):
+                for member in progress(members, "unpacking", "file"):
                     archive.extract(member, work)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         text = f"{file} cannot be unpacked ({error}). Remove it, and download it again."

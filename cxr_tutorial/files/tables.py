@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from cxr_tutorial.files.folders import (
     METADATA,
@@ -26,6 +25,7 @@ from cxr_tutorial.files.folders import (
 from .listing import walk
 from .metadata import find_images, read_rows
 from .problems import problem
+from ..parallel.processes import progress
 
 # %% ../../nbs/files/tables.ipynb #7f3df525
 def _shortly(
@@ -75,15 +75,23 @@ def need_columns(
     A `TypeError` for something that is no DataFrame, a `ValueError` for a missing column or for
     labels other than 0 and 1.
     """
-    remedy = "`as_cohort` makes a cohort of any table, `read_folder` of a folder."
+    what, remedy = (
+        "cohort table",
+        "`as_cohort` makes a cohort of any table, `read_folder` of a folder.",
+    )
+    if "probability" in columns:
+        what, remedy = (
+            "table of predictions",
+            "`predict` makes one, with patient_id if the loader gives it.",
+        )
     if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"not a cohort table, but {type(table).__name__}. {remedy}")
+        raise TypeError(f"not a {what}, but {type(table).__name__}. {remedy}")
     missing = [column for column in columns if column not in table]
     if missing:
         has = ", ".join(map(str, table.columns[:12])) or "no column at all"
         are = "column {} is" if len(missing) == 1 else "columns {} are"
-        what = are.format(", ".join(missing))
-        raise ValueError(f"not a cohort table: the {what} missing; it has {has}. {remedy}")
+        lacks = are.format(", ".join(missing))
+        raise ValueError(f"not a {what}: the {lacks} missing; it has {has}. {remedy}")
     if "label" in columns and len(table):
         check_labels(table.label, name="the column label")
 
@@ -163,7 +171,10 @@ def _open_table(table, folder, text: tuple) -> tuple[pd.DataFrame, Path, str]:
     if isinstance(table, pd.DataFrame):
         return table.reset_index(drop=True), Path(folder or ".").expanduser(), "the table"
     if not isinstance(table, (str, os.PathLike)):
-        raise TypeError(f"a table is a DataFrame or a CSV file, not {type(table).__name__}")
+        raise TypeError(
+            f"a table is a DataFrame or a CSV file, not {type(table).__name__}. Make one of paths, "
+            "patients and labels: pd.DataFrame({'path': ..., 'patient_id': ..., 'label': ...})"
+        )
     file = Path(table).expanduser()
     if file.is_dir():
         raise IsADirectoryError(f"{file} is a folder; `read_folder` reads folders.")
@@ -248,9 +259,8 @@ def _check_columns(rows: pd.DataFrame, name: str, path: str, patient: str | None
 def _look(cohort: pd.DataFrame, workers: int | None) -> tuple[pd.DataFrame, list[dict]]:
     "Rows without what the table wrote, with what their files hold; and problems."
     cohort = cohort.drop(columns=["written", "told"]).astype({"label": int})
-    hidden = os.environ.get("RANK", "0") != "0"  # of several processes, the first shows a bar
     looks = inspect_files(cohort.path, workers)
-    looks = tqdm(looks, "reading X-rays", len(cohort), leave=False, disable=hidden)
+    looks = progress(looks, "reading X-rays", "image", len(cohort))
     return add_inspected(cohort, looks)
 
 # %% ../../nbs/files/tables.ipynb #tabl0017
