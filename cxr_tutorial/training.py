@@ -21,10 +21,18 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from .environment import choose_device, choose_precision
-from .parallel.processes import is_first_process, processes, progress
+from cxr_tutorial.files.batches import (
+    find_broken,
+    match_outputs,
+    need_finite,
+    need_loader,
+    need_logits,
+    need_model,
+    read_batch,
+)
+from .parallel.processes import processes, progress, progress_bar
 from .parallel.shards import shard_batches, shard_loader
 
 # %% ../nbs/course/09_training.ipynb #55c7d761
@@ -52,6 +60,7 @@ def accelerator_for(
     precision: torch.dtype | None = None,  # torch.float32 to do without mixed precision
 ) -> Accelerator:
     "accelerate's helper for this device, in the precision that suits the model."
+    need_model(model)
     device = choose_device()
     names = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
     mixed = (precision or training_precision(model, device)) != torch.float32
@@ -60,23 +69,14 @@ def accelerator_for(
         kwargs_handlers=[AutocastKwargs(enabled=mixed)],
     )
 
-# %% ../nbs/course/09_training.ipynb #e709cc42
-def _match(logits: torch.Tensor, labels: torch.Tensor) -> tuple:  # both (n, questions)
-    "Logits and labels of one shape. Raises `ValueError` if there are not as many of each."
-    labels = labels.reshape(len(labels), -1).float()
-    if logits.shape != labels.shape:
-        raise ValueError(
-            f"the model gives {logits.shape[1]} output(s), but there are {labels.shape[1]} "
-            "label(s) for each image; set outputs of the model accordingly"
-        )
-    return logits, labels
-
 # %% ../nbs/course/09_training.ipynb #f625ac4a
 def _prediction_table(batches: list) -> pd.DataFrame:  # of (logits, labels, [patient ids])
     "The predictions of all batches: label, logit and probability of each question, the patient."
+    if not batches:
+        raise ValueError("the loader gives no batch: there is no image to predict")
     logits, labels, patients = zip(*batches, strict=True)
     labels = torch.cat(labels)
-    answers, truth = _match(torch.cat(logits), labels)
+    answers, truth = match_outputs(torch.cat(logits), labels)
     columns = {}
     for question in range(answers.shape[1]):
         end = f"_{question}" if labels.ndim == 2 else ""
@@ -95,6 +95,8 @@ def predict(
     description: str = "predicting",  # shown beside the progress bar
 ) -> pd.DataFrame:  # label (0/1), logit, probability (or label_0, ...), patient_id where given
     "Predict in the order of the loader. Processes share the images; each gets the whole table."
+    need_model(model)
+    need_loader(loader)
     device, images = device or choose_device(), _sees_images(model)
     precision = choose_precision(device) if images else torch.float32
     was_training, rows = model.training, []
@@ -104,8 +106,13 @@ def predict(
         torch.autocast(device.type, precision, enabled=precision != torch.float32),
     ):
         batches = shard_loader(loader) if images else loader
-        for inputs, labels, *patients in progress(batches, description, "batch", show=images):
-            rows.append((model(inputs.to(device)).float().cpu(), labels, patients))
+        for batch in progress(batches, description, "batch", show=images):
+            inputs, labels, *patients = read_batch(batch)
+            logits, _ = match_outputs(model(inputs.to(device)), labels)
+            rows.append((logits.float().cpu(), labels, patients))
+            need_finite(rows[-1][0], inputs)
+    if rows:  # with several processes, a share may be empty
+        need_logits(model, inputs.to(device), torch.cat([logits for logits, *_ in rows]))
     model.train(was_training)
     return _prediction_table(gather_object(rows) if images else rows)
 
@@ -121,8 +128,9 @@ def train_epoch(
     "One pass over the training images."
     model.train()
     device, total = accelerator.device, 0.0
-    for inputs, labels, *_ in progress(loader, "batches", "batch", show=_sees_images(model)):
-        logits, labels = _match(model(inputs.to(device)), labels.to(device))
+    for batch in progress(loader, "batches", "batch", show=_sees_images(model)):
+        inputs, labels, *_ = read_batch(batch)
+        logits, labels = match_outputs(model(inputs.to(device)), labels.to(device))
         batch_loss, images = loss(logits, labels), torch.tensor(float(len(labels)), device=device)
         optimiser.zero_grad()
         accelerator.backward(batch_loss * images / accelerator.reduce(images, "mean"))
@@ -130,7 +138,11 @@ def train_epoch(
             accelerator.clip_grad_norm_(model.parameters(), clip)
         optimiser.step()
         total += torch.stack([batch_loss.detach() * images, images])
+    if not torch.is_tensor(total):
+        raise ValueError("the loader gives no batch")
     loss_sum, count = accelerator.reduce(total, "sum").tolist()
+    if not math.isfinite(loss_sum):
+        find_broken(loader)
     return loss_sum / count
 
 # %% ../nbs/course/09_training.ipynb #11720673
@@ -177,8 +189,12 @@ def _trainable(model: nn.Module) -> list:
     return parameters
 
 # %% ../nbs/course/09_training.ipynb #d38129c1
-def _own_share(loader: DataLoader, model: nn.Module) -> DataLoader:
-    "Each batch's share of this process; stored features are cheap, and each process takes all."
+def _own_share(loader: DataLoader, val_loader: DataLoader, model: nn.Module) -> DataLoader:
+    """Each batch's share of this process; stored features are cheap, and each process takes all.
+
+    Checks both loaders, before an epoch is spent on one of them."""
+    need_loader(loader)
+    need_loader(val_loader)
     if processes().num_processes == 1 or not _sees_images(model):
         return loader
     seed = torch.initial_seed() + processes().process_index
@@ -219,8 +235,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=1 / 3, patience=2)
     model.to(memory_format=torch.channels_last)  # convolutions prefer it
     network, optimiser = accelerator.prepare(nn.Sequential(model), optimiser)
-    train_loader = _own_share(train_loader, model)
-    bar = tqdm(range(epochs), "training", unit="epoch", disable=not is_first_process())
+    train_loader = _own_share(train_loader, val_loader, model)
+    bar = progress_bar(range(epochs), "training", unit="epoch", leave=True)
     with BestEpoch(model) as best:
         for _ in bar:
             start, rate = time.perf_counter(), optimiser.param_groups[0]["lr"]

@@ -34,7 +34,9 @@ def run_cells(cells: list[str], name: str) -> dict:
     "The names that cells define; checks, hints and plain looks at results are left out."
     space = {"__name__": name}
     for source in cells:
-        if not re.match(r"(check|hint)\(|#\|\s*(default_exp|eval)|result = checker|for .*WRONG_WAYS", source):
+        if not re.match(
+            r"(check|hint)\(|#\|\s*(default_exp|eval)|result = checker|for .*WRONG_WAYS", source
+        ):
             exec(compile(source, name, "exec"), space)
     return space
 

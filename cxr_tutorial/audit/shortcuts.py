@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from .findings import Case, Check, Found, looks_of
 from .looks import encodings
 from ..files.folders import METADATA
+from ..files.tables import need_columns
 
 # %% ../../nbs/audit/shortcuts.ipynb #9706ca16
 def patient_weights(
@@ -24,6 +25,7 @@ def patient_weights(
     seed: int = 0,  # of the draws
 ) -> np.ndarray:  # (at most draws, n) how often each image is drawn: as often as its patient
     "Draw as many patients as there are, with replacement; draws with one class only are left out."
+    need_columns(cohort, "patient_id", "label")
     patient, names = pd.factorize(cohort.patient_id)
     chances = np.full(len(names), 1 / len(names))
     weights = np.random.default_rng(seed).multinomial(len(names), chances, size=draws)[:, patient]
@@ -68,6 +70,7 @@ def out_of_patient(
     seed: int = 0,  # of the five folds
 ) -> np.ndarray:  # (n, 2) probabilities of normal and pneumonia
     "Predict each image by a model that has not seen the patient."
+    need_columns(cohort, "group_id", "label")
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
     return cross_val_predict(
         model, features, cohort.label, groups=cohort.group_id, cv=folds, method="predict_proba"
@@ -92,8 +95,8 @@ def shortcut_baseline(
     seed: int = 0,  # of draws and folds
 ) -> pd.DataFrame:  # per feature and "all together": auroc, low, high, and what pneumonia has
     "AUROC (0.5 to 1) of cheap features, best first, with 95 % intervals by drawing patients."
-    labels, weights = cohort.label.to_numpy(), patient_weights(cohort, draws, seed)
-    rows = {}
+    weights = patient_weights(cohort, draws, seed)
+    labels, rows = cohort.label.to_numpy(), {}
     for name in features:
         rows[name] = _told_by(labels, features[name].to_numpy(float), weights)
     table = pd.DataFrame.from_dict(rows, "index", columns=TOLD)

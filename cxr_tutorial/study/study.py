@@ -41,6 +41,7 @@ from cxr_tutorial.models import (
     MedicalImageClassifier,
     freeze,
     load_model,
+    need_classifier,
     save_model,
     unfreeze,
 )
@@ -92,6 +93,7 @@ def train_model(
     seed: int = 0,  # of weights and order
 ) -> tuple[MedicalImageClassifier, pd.DataFrame]:  # the best model, and its history
     "Train a head on a frozen backbone and, if asked, fine-tune all of it. A stop by hand ends it."
+    need_columns(cohort, "path", "label", "patient_id", "split")
     seed_everything(seed)
     model = freeze(MedicalImageClassifier(backbone, size=size))
     loaders = {}
@@ -117,6 +119,7 @@ def predict_table(
     description: str = "predicting",  # shown beside the progress bar
 ) -> pd.DataFrame:  # as from `predict`
     "Predict the images of a table in its order."
+    need_classifier(model)
     if any(p.requires_grad for p in model.backbone.parameters()):  # it changes with each training
         return predict(model, cached_image_loader(table, *_how(model)), description=description)
     return predict(model.head, _feature_loader(model, table, description))
@@ -260,7 +263,7 @@ def _rescue(model: MedicalImageClassifier, out):
     "Keep a trained model in a file beside `out` if what follows its training fails."
     try:
         yield
-    except BaseException as error:
+    except BaseException:
         out = Path(out).expanduser().absolute()
         file = out.with_name(f"{out.name}-rescued-{time.strftime('%Y%m%d-%H%M%S')}.safetensors")
         with suppress(OSError):  # a full disk: the first error is what the user should see
