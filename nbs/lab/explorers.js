@@ -347,7 +347,6 @@
         const chosen = name === which ? "right" : "plain";
         widths.line(data[name].map((all, k) => [data.patients[k], mean(all)]), `${chosen} ${style}`);
       }
-      widths.upright(patients.value());
       widths.dot(patients.value(), mean(rows), "right");
       widths.say(data.patients.at(-1), 0.53, "dashed: one in ten with pneumonia", "end");
       return `With ${grouped(patients.value())} test patients, ${rare.value() ? "one in ten" : "half"} of them with pneumonia, the interval is ` +
