@@ -135,7 +135,6 @@ def test_a_quiz_asks_about_every_pitfall(name):
     assert verdicts == {"Right", "Wrong"} or not (verdicts or pitfalls), alike
 
 
-@pytest.mark.xfail(reason="quizzes are being written: an answer should name each pitfall")
 @pytest.mark.parametrize("name", COURSE)
 def test_an_answer_leads_back_to_each_pitfall(name):
     "An answer names the pitfall's heading, so that whoever was caught finds its cells again."
