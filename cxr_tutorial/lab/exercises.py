@@ -331,11 +331,11 @@ PROGRESS = ".cxr_progress.json"
 
 # %% ../../nbs/lab/exercises.ipynb #exeng045
 def progress_file(
-    folder=".",  # where to start; the file is looked for there and in the folders above
+    folder=".",  # where to start; the file is looked for there and in the two folders above
 ) -> Path | None:  # None in the course's own folder
     "Where points are stored: the file that is there, else a new one in `folder`."
     here = Path(folder).resolve()
-    for place in (here, *here.parents):
+    for place in (here, *here.parents)[:3]:  # not one that lies about in a home folder
         if (place / PROGRESS).is_file():
             return place / PROGRESS
     source = course_file("exercises/01_find_the_leak.ipynb").resolve().parents[1]
