@@ -414,7 +414,7 @@ def make_working_copy(
 # %% ../../nbs/lab/working_copy.ipynb #c0b10028
 def reset_notebook(
     folder,  # a copy of the course
-    name: str,  # "course/04_splits", or a beginning that fits one notebook only: "04"
+    name: str,  # "course/04_splits", or a beginning that fits one: "04" is a chapter
 ) -> Path | None:  # where the learner's version is kept; None if there was none
     "Put the delivered version of a notebook back. Raises `ValueError` for an unclear name."
     folder = Path(folder).expanduser().resolve()
@@ -423,6 +423,8 @@ def reset_notebook(
     notebooks, asked = learner_notebooks(), name.removesuffix(".ipynb")
     fits = [n for n in notebooks if asked in (Path(n).stem, n.removesuffix(".ipynb"))]
     fits = fits or [n for n in notebooks if n.startswith(asked) or Path(n).stem.startswith(asked)]
+    if len(fits) > 1:  # exercises and chapters have the same numbers
+        fits = [n for n in fits if n.startswith("course/")] or fits
     if len(fits) != 1:
         known = ", ".join(n.removesuffix(".ipynb") for n in fits or notebooks)
         raise ValueError(f"{name} fits {len(fits)} notebooks. Name one of: {known}")
