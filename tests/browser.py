@@ -88,9 +88,8 @@ def _free_port() -> int:
 
 def _environment(home: Path) -> dict[str, str]:
     "Nothing of the user's own Jupyter; the extension as it is built in the repository."
-    built = home / "path" / "labextensions"
-    built.mkdir(parents=True)
-    (built / EXTENSION).symlink_to(ROOT / "labextension" / "built", target_is_directory=True)
+    built = home / "path" / "labextensions" / EXTENSION
+    shutil.copytree(ROOT / "labextension" / "built", built)
     for name in ("config", "data", "runtime", "settings", "workspaces"):
         (home / name).mkdir()
     page = home / "config" / "labconfig" / "page_config.json"

@@ -83,24 +83,25 @@ def test_a_quiz_answers_by_keyboard_on_an_offline_page(open_page, tmp_path):
     assert page.get_by_role("status").inner_text().startswith("Score: 0 of 2")
 
 
-def answer_by_keyboard(page) -> None:
+def answer_by_keyboard(place) -> None:
     "The first question right, the second wrong and then right: only the first try counts."
-    first, second = page.get_by_role("group", name="Question").all()
-    score = page.locator(".cxr-score [role=status]")
+    keyboard = getattr(place, "page", place).keyboard
+    first, second = place.get_by_role("group", name="Question").all()
+    score = place.locator(".cxr-score [role=status]")
     first.get_by_role("radio").first.focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
+    keyboard.press("ArrowDown")
+    keyboard.press("Enter")
     assert first.get_by_text("✓ Correct.").is_visible()
     assert not first.get_by_text("Not this one").count(), "an answer that nobody asked for"
-    page.keyboard.press("Tab")  # the button
-    page.keyboard.press("Tab")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
+    keyboard.press("Tab")  # the button
+    keyboard.press("Tab")
+    keyboard.press("ArrowDown")
+    keyboard.press("Enter")
     assert second.get_by_text("✗ Not this one.").is_visible()
     assert score.inner_text() == "Score: 1 of 2 right at the first try."
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("Space")
-    page.keyboard.press("Enter")
+    keyboard.press("ArrowUp")
+    keyboard.press("Space")
+    keyboard.press("Enter")
     assert second.get_by_text("half of the time").is_visible()
     assert score.inner_text() == "Score: 1 of 2 right at the first try."
 
@@ -211,10 +212,28 @@ def axe_problems(page, places: list[str]) -> list[str]:
 
 def test_a_chapter_runs_to_its_end(jupyterlab):
     "Run > Run All Cells."
-    jupyterlab.show(NBS / "course" / "02_datasets.ipynb")
+    jupyterlab.show(NBS / "course" / "00_environment.ipynb")
     jupyterlab.run("notebook:run-all-cells")
     jupyterlab.wait_until_idle()
     shown = jupyterlab.page.evaluate("panel.content.model.toJSON().cells")
     code = [cell for cell in shown if cell["cell_type"] == "code" and cell["source"]]
     assert code and all(cell["execution_count"] for cell in code)
     assert not [out for c in code for out in c["outputs"] if out["output_type"] == "error"]
+
+
+def test_a_quiz_twice_on_a_page_without_memory(open_page, tmp_path):
+    "The same cell shown again, in a browser that keeps nothing: each copy answers for itself."
+    file = tmp_path / "page.html"
+    shown = quiz(QUESTIONS)._repr_html_()
+    file.write_text(f'<!DOCTYPE html><html lang="en"><title>Quiz</title>{shown}{shown}</html>')
+    page = open_page(file)
+    page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() {throw new Error('not allowed')}})"
+    )
+    page.reload()
+    copies = page.locator(".cxr-quiz").all()
+    assert len(copies) == 2
+    answer_by_keyboard(copies[1])
+    assert copies[0].get_by_role("status").inner_text().startswith("Score: 0 of 2")
+    ids = page.locator("[id]").evaluate_all("elements => elements.map((e) => e.id)")
+    assert len(ids) == len(set(ids))

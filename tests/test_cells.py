@@ -125,7 +125,6 @@ def test_examples_of_a_chapter_are_plain(name):
                 )
 
 
-@pytest.mark.xfail(reason="chapters are being changed")
 @pytest.mark.parametrize("name", COURSE)
 def test_every_assertion_says_what_was_found(name):
     """Whoever changes a number reads what was expected and what came out, not a bare error: each

@@ -135,7 +135,6 @@ def test_a_quiz_asks_about_every_pitfall(name):
     assert verdicts == {"Right", "Wrong"} or not (verdicts or pitfalls), alike
 
 
-@pytest.mark.xfail(reason="quizzes are being written: an answer should name each pitfall")
 @pytest.mark.parametrize("name", COURSE)
 def test_an_answer_leads_back_to_each_pitfall(name):
     "An answer names the pitfall's heading, so that whoever was caught finds its cells again."
@@ -157,6 +156,32 @@ def test_quizzes_are_not_solved_by_length_or_place():
     assert len(questions) >= 57 and sum(longest) < 0.6 * len(questions)
     for place in range(3):
         assert sum(q.right == place for q in questions) < 0.6 * len(questions)
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_each_task_has_its_cell(name):
+    "No task changes a cell of the chapter, so that its checks go on saying what they said."
+    cells = read(name).cells
+    start = [i for i, c in enumerate(cells) if c.source.startswith("## Try it")]
+    assert len(start) == 1 and cells[start[0]].cell_type == "markdown"
+    tasks = 0
+    for task, cell in zip(cells[start[0] :: 2], cells[start[0] + 1 :: 2], strict=False):
+        if not re.search(rf"^{tasks + 1}\. ", task.source, re.M):
+            break
+        tasks += 1
+        assert cell.cell_type == "code", f"task {tasks} has no cell"
+        assert not re.search(rf"^{tasks + 1}\. ", task.source, re.M), "one task for a cell"
+        assert not re.search(r"^\s*assert\b", cell.source, re.M), f"task {tasks} is asserted"
+    assert tasks >= 2
+
+
+@pytest.mark.parametrize("name", [n for n in NOTEBOOKS if re.match(r"exercises/\d", n)])
+def test_a_chapter_ends_with_its_exercises(name):
+    "An exercise says after which chapters it comes; the last of these links to it."
+    after = read(name).cells[1].source.splitlines()[0]
+    chapters = re.findall(r"\(\.\./(course/\w+)\.ipynb\)", after)
+    end = read(max(chapters)).cells[-1].source
+    assert end.startswith("## Exercise") and f"](../{name}.ipynb)" in end
 
 
 def headings(name: str) -> set[str]:

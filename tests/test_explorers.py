@@ -8,13 +8,14 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NBS
+from conftest import NBS, NOTEBOOKS
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, roc_auc_score
 
 from cxr_tutorial.calibration import decision_curve
 from cxr_tutorial.datasets import read_folder
 from cxr_tutorial.dev.pages import to_html
 from cxr_tutorial.lab import explorers
+from cxr_tutorial.lab.assets import course_file
 from cxr_tutorial.lab.explorer_numbers import calibrated_patients, hospital_auroc
 from cxr_tutorial.metrics import predictive_values, threshold_metrics
 from cxr_tutorial.phantom.anatomy import sample_patient
@@ -133,6 +134,21 @@ def test_labels_of_one_class_are_refused():
         explorers.threshold_explorer([0, 1, 1], [-1.0, 2.0, 3.0])
 
 
+def test_stored_outputs_hold_the_present_script():
+    "Eight in the chapters, each under a label that keeps it in a learner's copy."
+    script, found = course_file("lab/explorers.js").read_text(encoding="utf-8"), []
+    for name in NOTEBOOKS:
+        for cell in nbformat.read(NBS / f"{name}.ipynb", 4).cells:
+            for output in cell.get("outputs", []):
+                shown = output.get("data", {}).get("text/html", "")
+                if "cxr-explorer" in shown:
+                    assert script in shown, f"{name}: run it again, with `make outputs`"
+                    if name.startswith("course/"):
+                        assert cell.source.startswith("#| label: explorer-"), name
+                        found.append(re.search(r'data-kind="(\w+)"', shown)[1])
+    assert sorted(found) == sorted(KINDS)
+
+
 # --- in a browser
 
 
@@ -219,8 +235,11 @@ def test_a_slider_is_drawn_within_100_ms(page, kind):
 def test_it_fits_half_a_laptop_screen(page, kind):
     box = part(page, kind).bounding_box()
     assert box["width"] <= HALF_SCREEN and box["height"] <= MOST_HEIGHT
-    inner = part(page, kind).locator(".frame").evaluate("e => [e.scrollWidth, e.clientWidth]")
-    assert inner[0] <= inner[1], "something sticks out"
+    for width in (HALF_SCREEN + 16, 316):  # the latter with the file browser beside the notebook
+        page.set_viewport_size({"width": width, "height": 768})
+        inner = part(page, kind).locator(".frame").evaluate("e => [e.scrollWidth, e.clientWidth]")
+        assert inner[0] <= inner[1], "something sticks out"
+    page.set_viewport_size({"width": HALF_SCREEN + 16, "height": 768})
 
 
 @pytest.mark.parametrize("place, prevalence", [(10, 0.5), (50, 0.02), (77, 0.8)])

@@ -42,7 +42,10 @@ def _write_images(folder: Path, seed: int, shortcut: str, small: int) -> list[Pa
     "Images of some patients, each patient in one part; width or quality may go with the label."
     rng, files = np.random.default_rng(seed), []
     table = fresh_table(seed, patients=18, images_per_patient=3.5, most_images=7)
-    part = {name: rng.choice(["train", "val", "test"]) for name in sorted(set(table.patient_id))}
+    part = {}
+    for _, names in table.groupby("label").patient_id:
+        for number, name in enumerate(sorted(set(names))):
+            part[name] = ("train", "val", "test")[number % 3]
     for row in table.itertuples():
         width = 74 if shortcut == "width" and row.label == small else int(rng.integers(77, 81))
         quality = 30 if shortcut == "bytes" and row.label == small else 95

@@ -159,8 +159,8 @@ def _check_standardise(answer) -> None:
 def _check_loss(answer) -> None:
     "Raise `Wrong` unless it is the binary cross-entropy of logits."
     generator = torch.Generator().manual_seed(fresh_seeds(1)[0])
-    logits = torch.randn(64, 1, generator=generator) * 3
     labels = (torch.rand(64, 1, generator=generator) < 0.3).float()
+    logits = torch.randn(64, 1, generator=generator) * 2 + 3 * labels - 1
     said = call(answer, logits, labels)
     if not isinstance(said, torch.Tensor) or said.numel() != 1:
         raise Wrong("no-mean", "loss: it should return one number as a tensor, the mean.")

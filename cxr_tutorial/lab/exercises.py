@@ -192,6 +192,12 @@ def _own_line(error: BaseException) -> str:
             return f" in line {frame.lineno} of its cell{shown}"
     return ""
 
+# %% ../../nbs/lab/exercises.ipynb #exeng028b
+def _said(error: BaseException) -> str:
+    "Kind and first line of an error, as code."
+    first = (str(error).splitlines() or [""])[0][:200].replace("`", "")
+    return f"`{type(error).__name__}: {first}`"
+
 # %% ../../nbs/lab/exercises.ipynb #exeng029
 def call(
     answer,  # the learner's function
@@ -218,8 +224,9 @@ def call(
     except _TooSlow:
         raise Wrong("too-slow", f"{name} was stopped after {seconds:g} seconds.") from None
     except (Exception, SystemExit) as error:
-        what = f"`{type(error).__name__}: {str(error)[:200].replace('`', '')}`"
-        raise Wrong("exception", f"{name} stopped{_own_line(error)} with {what}.") from error
+        raise Wrong(
+            "exception", f"{name} stopped{_own_line(error)} with {_said(error)}."
+        ) from error
 
 # %% ../../nbs/lab/exercises.ipynb #exeng034
 def expect_number(
@@ -263,9 +270,8 @@ def expect_table(
 # %% ../../nbs/lab/exercises.ipynb #exeng037b2
 def _unclear(error: Exception) -> Message:
     "What to say if a checker cannot work with what came back."
-    said = f"`{type(error).__name__}: {str(error)[:120].replace('`', '')}`"
-    text = "The check cannot work with what your function returned: "
-    return Message("not-understood", f"{text}{said}. Compare it with what the task asks for.")
+    text = f"The check cannot work with what your function returned: {_said(error)}. "
+    return Message("not-understood", text + "Compare it with what the task asks for.")
 
 # %% ../../nbs/lab/exercises.ipynb #exeng037c
 def score(
@@ -325,11 +331,11 @@ PROGRESS = ".cxr_progress.json"
 
 # %% ../../nbs/lab/exercises.ipynb #exeng045
 def progress_file(
-    folder=".",  # where to start; the file is looked for there and in the folders above
+    folder=".",  # where to start; the file is looked for there and in the two folders above
 ) -> Path | None:  # None in the course's own folder
     "Where points are stored: the file that is there, else a new one in `folder`."
     here = Path(folder).resolve()
-    for place in (here, *here.parents):
+    for place in (here, *here.parents)[:3]:  # not one that lies about in a home folder
         if (place / PROGRESS).is_file():
             return place / PROGRESS
     source = course_file("exercises/01_find_the_leak.ipynb").resolve().parents[1]

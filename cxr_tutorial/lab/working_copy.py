@@ -142,6 +142,11 @@ def _outputs_of(notebook: NotebookNode) -> str:
         *[part for c in cells for part in (c.execution_count, json.dumps(c.outputs))]
     )
 
+# %% ../../nbs/lab/working_copy.ipynb #c0b10051
+def _known(notebook: NotebookNode) -> list[str]:
+    "What the manifest notes of a notebook: fingerprints of its text, and of its outputs."
+    return [_text_of(notebook), _outputs_of(notebook)]
+
 # %% ../../nbs/lab/working_copy.ipynb #c0b10016
 def _read(file: Path) -> NotebookNode | None:
     "A notebook; None if the file is not one, or not any more."
@@ -153,14 +158,22 @@ def _read(file: Path) -> NotebookNode | None:
 def _read_manifest(folder: Path) -> dict:
     "What was delivered; nothing if nobody knows, so that nothing will be replaced."
     try:
-        return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["delivered"])
+        stored = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        delivered, planned = dict(stored["delivered"]), dict(stored["planned"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {}
+    for name, known in planned.items():  # the process that planned it was killed
+        found = _read(folder / name) if (folder / name).is_file() else None
+        if found is not None and _text_of(found) == known[0]:
+            delivered[name] = known
+    return delivered
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10018
-def _write_manifest(folder: Path, delivered: dict) -> None:
+def _write_manifest(folder: Path, delivered: dict, planned: dict) -> None:
+    "Note what was delivered, and what is about to be."
     about = "The notebooks of this folder as cxr-tutorial delivered them."
-    write_json({"about": about, "version": __version__, "delivered": delivered}, folder / MANIFEST)
+    content = {"about": about, "version": __version__, "delivered": delivered, "planned": planned}
+    write_json(content, folder / MANIFEST)
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10019
 def _check_folder(folder: Path) -> None:
@@ -193,6 +206,8 @@ def _claimed(folder: Path):
         ) from error
     try:
         _check_folder(folder)  # nobody can change it any more
+        for left in folder.rglob(".*.partial.*"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -312,7 +327,7 @@ def _write(notebook: NotebookNode, file: Path) -> list[str]:
     with atomic_path(file) as partial:
         partial.write_text(text, encoding="utf-8")
     NotebookNotary().sign(nbformat.reads(text, 4))
-    return [_text_of(notebook), _outputs_of(notebook)]
+    return _known(notebook)
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10024
 def _backup(folder: Path, name: str) -> Path:
@@ -384,21 +399,22 @@ def make_working_copy(
     notebooks = learner_notebooks()
     with _claimed(folder):
         delivered = _read_manifest(folder)
-        _write_manifest(folder, delivered)  # from here on, the folder is known as a copy
+        planned = {name: _known(notebook) for name, notebook in notebooks.items()}
+        _write_manifest(folder, delivered, planned)  # from here on, the folder is known as a copy
         if not (folder / PROGRESS).exists():
             write_json({}, folder / PROGRESS)  # points of exercises in all folders go here
         for name, notebook in notebooks.items():
             known = delivered.get(name, [None, None])
             done, delivered[name] = _deliver(folder, name, notebook, known)
             changes[done].append(name)
-        _write_manifest(folder, delivered)
+        _write_manifest(folder, delivered, {})
         _tell(folder)
     return changes
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10028
 def reset_notebook(
     folder,  # a copy of the course
-    name: str,  # "course/04_splits", or a beginning that fits one notebook only: "04"
+    name: str,  # "course/04_splits", or a beginning that fits one: "04" is a chapter
 ) -> Path | None:  # where the learner's version is kept; None if there was none
     "Put the delivered version of a notebook back. Raises `ValueError` for an unclear name."
     folder = Path(folder).expanduser().resolve()
@@ -407,6 +423,8 @@ def reset_notebook(
     notebooks, asked = learner_notebooks(), name.removesuffix(".ipynb")
     fits = [n for n in notebooks if asked in (Path(n).stem, n.removesuffix(".ipynb"))]
     fits = fits or [n for n in notebooks if n.startswith(asked) or Path(n).stem.startswith(asked)]
+    if len(fits) > 1:  # exercises and chapters have the same numbers
+        fits = [n for n in fits if n.startswith("course/")] or fits
     if len(fits) != 1:
         known = ", ".join(n.removesuffix(".ipynb") for n in fits or notebooks)
         raise ValueError(f"{name} fits {len(fits)} notebooks. Name one of: {known}")
@@ -414,7 +432,7 @@ def reset_notebook(
         kept = _backup(folder, fits[0]) if (folder / fits[0]).exists() else None
         delivered = _read_manifest(folder)
         delivered[fits[0]] = _write(notebooks[fits[0]], folder / fits[0])
-        _write_manifest(folder, delivered)
+        _write_manifest(folder, delivered, {})
         _tell(folder)
     return kept
 

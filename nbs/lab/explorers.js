@@ -347,7 +347,6 @@
         const chosen = name === which ? "right" : "plain";
         widths.line(data[name].map((all, k) => [data.patients[k], mean(all)]), `${chosen} ${style}`);
       }
-      widths.upright(patients.value());
       widths.dot(patients.value(), mean(rows), "right");
       widths.say(data.patients.at(-1), 0.53, "dashed: one in ten with pneumonia", "end");
       return `With ${grouped(patients.value())} test patients, ${rare.value() ? "one in ten" : "half"} of them with pneumonia, the interval is ` +
@@ -417,7 +416,7 @@
     const floor = Math.min(0.5, Math.floor(10 * Math.min(...all)) / 10);
     const plot = chart("AUROC over the severity of the patients with pneumonia", {
       x: [data.severity[0], data.severity.at(-1)], y: [floor, 1], yticks: halves(floor, 1, 0.1), ylabel: "AUROC",
-      xticks: data.severity.filter((_, k) => k % 2 === 0).map((v) => [v, fixed(v, 1)]), xlabel: "severity", height: 150, width: 560 });
+      xticks: data.severity.filter((_, k) => k % 2 === 0).map((v) => [v, String(v)]), xlabel: "severity", height: 150, width: 560 });
     plot.node.classList.add("wide");
     function draw() {
       const place = severe.place();
