@@ -38,16 +38,6 @@ def sources(content: dict) -> list[str]:
     return ["".join(c["source"]) for c in content["cells"] if c["cell_type"] == "code"]
 
 
-<<<<<<< HEAD
-def run_cells(cells: list[str], name: str) -> dict:
-    "The names that cells define; checks, hints and plain looks at results are left out."
-    space = {"__name__": name}
-    for source in cells:
-        if not re.match(
-            r"(check|hint)\(|#\|\s*(default_exp|eval)|result = checker|for .*WRONG_WAYS", source
-        ):
-            exec(compile(source, name, "exec"), space)
-=======
 def defines(source: str) -> bool:
     "Is a cell made of imports, definitions and assignments? It shows nothing and tries nothing."
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)
@@ -60,7 +50,6 @@ def names_of(content: dict, slug: str) -> dict:
     for source in sources(content):
         if defines(source) and "result = checker" not in source:
             exec(compile(source, slug, "exec"), space)
->>>>>>> 01fcf9906bb24fdf2503aa936377ccaeb8820cc6
     return space
 
 
