@@ -56,7 +56,7 @@ def grad_cam(
     output: int = 0,  # which logit
 ) -> np.ndarray:  # (n, height, width), at least 0; larger where the layer speaks for the finding
     "Grad-CAM maps at the size of the images (Selvaraju et al., 2017). Leaves the model as it was."
-    images = need_images(images)
+    images = need_images(images, shown=True)
     cam = LayerGradCam(lambda few: _answer(model, few, output), cam_layer(model, layer))
     was_training, device, maps = model.training, next(model.parameters()).device, []
     model.eval()

@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from .files.tables import need_columns
+from .metrics import check_predictions
 from .uncertainty import bootstrap_interval
 
 # %% ../nbs/course/15_generalisation.ipynb #5a68eaac
@@ -74,6 +75,7 @@ def subgroup_table(
     Missing values are a group of their own. NaN where a class has under 5 patients, and for the
     interval of an AUROC of 1, where no mistake can be drawn."""
     need_columns(predictions, "label", "probability", "patient_id", *by)
+    check_predictions(predictions.label, predictions.probability)
     rows = {}
     for column in by:
         for name, part in predictions.groupby(_group_of(predictions[column])):

@@ -30,6 +30,8 @@ def patient_rows(
 # %% ../nbs/course/05_leakage.ipynb #44339c99
 def _auroc_of_split(features, cohort, rows) -> float:
     "Train a support vector machine on one part and score the other."
+    if not isinstance(rows, (tuple, list)) or len(rows) != 2:
+        raise TypeError("a splitter gives row numbers (train, test), as `patient_rows` does")
     (train, test), labels = rows, cohort.label.to_numpy()
     model = make_pipeline(StandardScaler(), SVC(C=10)).fit(features[train], labels[train])
     return roc_auc_score(labels[test], model.decision_function(features[test]))

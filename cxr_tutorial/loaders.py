@@ -18,7 +18,14 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from .datasets import ChestXrayDataset
 from .environment import choose_device, choose_precision
-from .files.batches import need_images, need_loader, need_model, read_batch
+from cxr_tutorial.files.batches import (
+    need_features,
+    need_finite,
+    need_images,
+    need_loader,
+    need_model,
+    read_batch,
+)
 from .files.tables import check_labels, need_columns
 from .parallel.processes import progress
 from .splits import chosen_parts
@@ -102,7 +109,7 @@ def denormalise(
     std: tuple = IMAGENET_STD,  # that was used
 ) -> torch.Tensor:  # same shape, values from 0 to 1
     "Undo the normalisation."
-    images = need_images(images)
+    images = need_images(images, shown=True)
     mean = torch.tensor(mean, device=images.device).view(1, -1, 1, 1)
     std = torch.tensor(std, device=images.device).view(1, -1, 1, 1)
     return (images * std + mean).clamp(0, 1)
@@ -116,7 +123,7 @@ def show_batch(
     std: tuple = IMAGENET_STD,  # that was used to normalise
 ) -> Figure:
     "The first images of a batch as the network gets them, and their labels."
-    grey = denormalise(images[:n], mean, std).mean(1).cpu()
+    grey = denormalise(need_images(images, shown=True)[:n], mean, std).mean(1).cpu()
     columns = min(len(grey), 4)
     rows = -(-len(grey) // columns)  # rounded up
     size = (2.1 * columns, 2.3 * rows)
@@ -148,8 +155,12 @@ def extract_features(
             images, some_labels, some_patients = read_batch(batch, patients=True)
             images = images.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                features.append(network(images).float().cpu())
+                some = need_features(network(images), len(images))
+                features.append(some.float().cpu())
+            need_finite(features[-1], images.cpu())
             labels.append(some_labels.float())
             patients.extend(some_patients)
     network.train(was_training)
+    if not features:
+        raise ValueError("the loader gives no batch")
     return torch.cat(features), torch.cat(labels), patients

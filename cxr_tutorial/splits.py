@@ -20,7 +20,7 @@ from .parallel.processes import progress
 
 # %% ../nbs/course/04_splits.ipynb #e4d5727f
 def group_column(
-    cohort: pd.DataFrame,  # cohort table
+    cohort: pd.DataFrame,  # needs patient_id or group_id
 ) -> str:  # "group_id" where present, else "patient_id"
     "The column that says which images belong together. Raises `ValueError` if an id is missing."
     unit = "group_id" if "group_id" in cohort else "patient_id"

@@ -85,8 +85,11 @@ def _is_right_of(heart: torch.Tensor, lungs: torch.Tensor) -> bool:
     return bool(centres[0] > centres[1])
 
 # %% ../nbs/course/06_transforms.ipynb #c25802c2
-def _what_is_kept(transform, image: np.ndarray, masks: dict) -> dict:
+def _what_is_kept(transform, case: tuple) -> dict:
     "Lesion, side and order: what one case keeps. See `check_augmentation`."
+    if not isinstance(case, (tuple, list)) or len(case) != 2 or not isinstance(case[1], dict):
+        raise TypeError("a case is an image with its masks: (image, {'lungs': ..., 'heart': ...})")
+    image, masks = case
     lungs, heart, lesion = (np.asarray(masks[k], bool) for k in ("lungs", "heart", "opacity"))
     if not (lungs.any() and heart.any() and lesion.any()):
         raise ValueError("each case needs lungs, a heart and an opacity; one of the masks is empty")
@@ -123,7 +126,7 @@ def check_augmentation(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        rows = [_what_is_kept(transform, image, masks) for image, masks in cases]
+        rows = [_what_is_kept(transform, case) for case in cases]
     table = pd.DataFrame(rows)
     table["all"] = table.all(axis=1)
     return table.mean()

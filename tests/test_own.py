@@ -63,7 +63,16 @@ def test_help_has_all_comments_of_the_headers(name):
             assert " ".join(comment.split()) in said, comment
 
 
-def test_columns_are_named_where_a_table_goes_in():
+@pytest.mark.parametrize("name", [name for name in MODULES if ".dev." not in name])
+def test_columns_are_named_wherever_a_cohort_goes_in(name):
+    columns = r"path|patient_id|label|split|group_id|column"
+    for thing in own(name).values():
+        for parameter in {"cohort", "predictions"} & set(own_parameters(thing)):
+            said = re.search(rf"^{parameter}( : .*)?\n    (.*)", inspect.getdoc(thing), re.M)
+            assert said and re.search(columns, said[2]), f"{thing.__name__}: {parameter}"
+
+
+def test_columns_come_from_the_check_itself():
     text = inspect.getdoc(cxr_tutorial.splits.split_table)
     assert "cohort : pd.DataFrame" in text
     assert all(column in text for column in ("split", "label", "patient_id"))

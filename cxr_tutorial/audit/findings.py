@@ -26,7 +26,7 @@ COLUMNS = ("kind", "level", "finding", "evidence", "remedy", "files")  # of an a
 class Case:
     "A cohort under audit, and what has been found out about it so far."
 
-    cohort: pd.DataFrame  # cohort table, rows numbered from 0
+    cohort: pd.DataFrame  # path, patient_id, label, ...; rows numbered from 0
     known: dict = field(default_factory=dict)  # results of `once`
 
     def once(self, work: Callable):

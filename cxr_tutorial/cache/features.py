@@ -26,7 +26,13 @@ from cxr_tutorial.cache.images import (
 )
 from ..environment import choose_device, choose_precision
 from ..files.atomic import build_once, fingerprint, whole_rows, write_rows
-from ..files.batches import need_loader, need_model, read_batch
+from cxr_tutorial.files.batches import (
+    need_features,
+    need_finite,
+    need_loader,
+    need_model,
+    read_batch,
+)
 from ..models import need_classifier
 from ..parallel.processes import processes, progress
 from ..parallel.shards import shard_loader
@@ -88,7 +94,7 @@ def features_name(
     view: tuple | None = None,  # seed and number of an augmented version
 ) -> str | None:  # None if they depend on something that cannot be named
     "A name for what a network gives for the images of a loader."
-    images = loader.dataset
+    images = getattr(loader, "dataset", None)
     if not isinstance(images, CachedXrays) or not isinstance(loader.sampler, SequentialSampler):
         return None
     random = images.settings[-1] != 0
@@ -112,9 +118,13 @@ def _run_network(network: nn.Module, loader: DataLoader, device: torch.device, d
             # Not around the yield: the caller's code is not ours.
             with torch.inference_mode(), torch.autocast(device.type, precision, enabled=shorter):
                 features = [
-                    network(part.to(device, memory_format=torch.channels_last)) for part in few
+                    need_features(
+                        network(part.to(device, memory_format=torch.channels_last)), len(part)
+                    )
+                    for part in few
                 ]
                 features = torch.cat(features).float().cpu().numpy()
+            need_finite(torch.from_numpy(features), images)
             yield features, np.asarray(labels), np.asarray(patients)
     finally:
         network.train(was_training)
@@ -126,6 +136,8 @@ def _one_version(network, loader: DataLoader, device, description: str, view: tu
     if name is None or processes().num_processes > 1:  # each process asks for its share
         share = _run_network(network, shard_loader(loader), device, description)
         batches = gather_object(list(share))
+        if not batches:
+            raise ValueError("the loader gives no batch: there is no image to describe")
         return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
     images = loader.dataset
 
@@ -164,7 +176,7 @@ def cached_features(
 # %% ../../nbs/cache/features.ipynb #139ad718
 def backbone_features(
     model,  # `MedicalImageClassifier` with a frozen backbone
-    cohort: pd.DataFrame,  # cohort table
+    cohort: pd.DataFrame,  # as `cached_image_loader` needs it: path, patient_id, label, ...
     description: str = "extracting features",  # shown beside the progress bar
 ) -> tuple[
     np.ndarray, np.ndarray, np.ndarray

@@ -156,7 +156,7 @@ def identity_collate(
 
 # %% ../../nbs/cache/images.ipynb #09619ca7
 def cached_image_loader(
-    cohort: pd.DataFrame,  # cohort table
+    cohort: pd.DataFrame,  # needs path, patient_id, label, image_hash and bytes
     size: int = 224,  # side of the square, pixels
     mean: tuple = IMAGENET_MEAN,  # per channel, for values from 0 to 1
     std: tuple = IMAGENET_STD,  # per channel, for values from 0 to 1
