@@ -90,7 +90,7 @@ def _told_by(labels, scores, weights, groups=None) -> list:  # the columns `TOLD
 # %% ../../nbs/audit/shortcuts.ipynb #30d238f6
 def shortcut_baseline(
     features: pd.DataFrame,  # (n, columns) numbers that describe the files; from `glance_all`
-    cohort: pd.DataFrame,  # cohort table
+    cohort: pd.DataFrame,  # needs patient_id, group_id and label
     draws: int = 200,  # bootstrap repetitions
     seed: int = 0,  # of draws and folds
 ) -> pd.DataFrame:  # per feature and "all together": auroc, low, high, and what pneumonia has
@@ -153,7 +153,7 @@ def _whole_image(case: Case) -> list[Found]:
 # %% ../../nbs/audit/shortcuts.ipynb #7428934c
 def category_rates(
     column: pd.Series,  # one category per image; missing is a category, too
-    cohort: pd.DataFrame,  # cohort table
+    cohort: pd.DataFrame,  # needs patient_id, group_id and label
     most: int = 20,  # keep so many categories, the frequent ones; the others become one
 ) -> np.ndarray:  # (n,) probability of pneumonia
     "How often images of the same category have pneumonia, among other patients."
