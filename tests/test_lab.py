@@ -322,6 +322,9 @@ def test_the_command_makes_the_copy_and_becomes_jupyterlab(course, tmp_path, mon
     assert "you have changed course/00_first.ipynb" in result.output
     result = CliRunner().invoke(command.main, ["lab", "mine", "--reset", "00"])
     assert result.exit_code == 0 and "What you had is in" in result.output and len(became) == 3
+    monkeypatch.chdir(tmp_path / "mine" / "course")  # as in a terminal of JupyterLab
+    result = CliRunner().invoke(command.main, ["lab", "--reset", "01"])
+    assert result.exit_code == 0 and not (tmp_path / "mine" / "course" / "cxr-course").exists()
 
 
 @pytest.mark.parametrize("name", ["lab", "run"])

@@ -76,7 +76,7 @@ def _say(folder, changes: dict[str, list[str]]) -> None:
 
 # %% ../../nbs/dev/command.ipynb #6a0f4e8a
 @main.command(context_settings={"ignore_unknown_options": True})
-@click.argument("folder", default="cxr-course", type=click.Path())
+@click.argument("folder", required=False, type=click.Path())
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--reset", metavar="NAME", help="Put this notebook back as delivered; keep a backup.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
@@ -84,13 +84,20 @@ def _say(folder, changes: dict[str, list[str]]) -> None:
 def lab(folder, options, reset, no_browser, port):
     """Work through the course in JupyterLab, in a copy of your own.
 
-    The copy is made in FOLDER (cxr-course when none is named), or found there again and brought up
-    to date; what you changed stays. Further OPTIONS go to JupyterLab."""
+    The copy is made in FOLDER, or found there again and brought up to date; what you changed stays.
+    Without FOLDER, it is the copy around the working directory, or else cxr-course. Further
+    OPTIONS go to JupyterLab."""
     _need_tools()
-    from cxr_tutorial.lab.working_copy import lab_command, make_working_copy, reset_notebook
+    from cxr_tutorial.lab.working_copy import (
+        lab_command,
+        make_working_copy,
+        reset_notebook,
+        usual_folder,
+    )
 
-    if folder.startswith("-"):  # an option of JupyterLab
-        folder, options = "cxr-course", (folder, *options)
+    if folder and folder.startswith("-"):  # an option of JupyterLab
+        folder, options = None, (folder, *options)
+    folder = folder or usual_folder()
     if reset:
         kept = reset_notebook(folder, reset)
         click.echo(f"{reset} is as delivered." + (f" What you had is in {kept}." if kept else ""))
