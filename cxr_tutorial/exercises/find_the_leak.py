@@ -106,7 +106,7 @@ def _check_repaired(answer) -> None:
         own = cohort.drop(columns="split").merge(repaired[["path", "split"]], on="path")
         leaking, before = len(_leaking(own)), len(_leaking(cohort))
         if leaking > before:
-            text = f"You split by image: {leaking} patients are on both sides. Before it were "
+            text = f"You split by image: {leaking} patients are on both sides. Before, it was "
             raise Wrong("by-image", text + f"{before}. Draw patients.", "04_splits")
         if leaking:
             text = f"{leaking} patients are still in two parts. Look at all three."

@@ -27,7 +27,7 @@ from ..environment import cache_dir
 from ..files.problems import printable
 from .assets import course_file
 from .exercises import list_exercises
-from .versions import check_call, learner_version
+from .versions import check_call
 from ..parallel.processes import progress
 
 # %% ../../nbs/lab/grading.ipynb #enggra06
