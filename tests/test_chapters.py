@@ -8,7 +8,7 @@ import pytest
 from conftest import NBS, NOTEBOOKS, quiz_text
 
 from cxr_tutorial.dev.pages import cell_options, reading_minutes
-from cxr_tutorial.lab.quizzes import parse_quiz
+from cxr_tutorial.lab.quizzes import parse_quiz, quiz
 
 COURSE = [name for name in NOTEBOOKS if name.startswith("course/")]
 ROOMS = [name for name in NOTEBOOKS if "/" in name and name not in COURSE]
@@ -144,6 +144,15 @@ def test_an_answer_leads_back_to_each_pitfall(name):
     answers = re.sub(r"\s+", " ", answers).lower()
     for pitfall in re.findall(r"^## Pitfall: (.+)$", prose(name), re.M):
         assert pitfall.lower() in answers, f"no answer leads back to the pitfall {pitfall!r}"
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_the_stored_quiz_is_today_s(name):
+    "The output holds the form's script: it must be the one that is in `lab/quiz.js` now."
+    (cell,) = quiz_cells(name)
+    stored, made = cell.outputs[0].data, quiz(quiz_text(cell.source))
+    assert stored["text/html"] == made._repr_html_(), "run it again with `make outputs`"
+    assert stored["text/plain"] == repr(made)
 
 
 def test_quizzes_are_not_solved_by_length_or_place():

@@ -7,7 +7,7 @@
 
   const STYLE = `
 .cxr-quiz[data-ready] { --good: #00664f; --bad: #a34100; --line: color-mix(in srgb, currentColor 22%, transparent);
-  max-width: 46rem; margin: .5rem 0; line-height: 1.5; }
+  max-width: 50rem; margin: .5rem 0; line-height: 1.5; }
 [data-jp-theme-light="false"] .cxr-quiz, [data-bs-theme="dark"] .cxr-quiz, .quarto-dark .cxr-quiz,
 .vscode-dark .cxr-quiz[data-ready] { --good: #5fd0ac; --bad: #ffa469; }
 .cxr-quiz[data-ready] form { margin: 0 0 1rem; }
@@ -16,11 +16,12 @@
 .cxr-quiz[data-ready] legend { font-weight: 600; padding: 0 .4rem; margin-left: -.4rem; float: none; width: auto;
   font-size: 1em; }
 .cxr-quiz[data-ready] .cxr-prompt p { margin: .4rem 0; }
-.cxr-quiz[data-ready] pre { margin: .5rem 0 .8rem; padding: .6rem .8rem; overflow-x: auto; border-radius: 6px;
+.cxr-quiz[data-ready] pre { margin: .5rem 0 .8rem; padding: .6rem .8rem; border-radius: 6px;
   background: color-mix(in srgb, currentColor 6%, transparent); color: inherit; border: 0;
-  font-size: .92em; line-height: 1.45; white-space: pre; }
+  font-size: .92em; line-height: 1.45; }
 .cxr-quiz[data-ready] code { font-family: var(--jp-code-font-family, ui-monospace, monospace); color: inherit; }
-.cxr-quiz[data-ready] pre code { background: none; padding: 0; border: 0; font-size: inherit; }
+.cxr-quiz[data-ready] pre code { background: none; padding: 0; border: 0; font-size: inherit;
+  white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; }
 .cxr-quiz[data-ready] :not(pre) > code { padding: 0 .25em; border-radius: 4px; font-size: .92em;
   background: color-mix(in srgb, currentColor 8%, transparent); }
 .cxr-quiz[data-ready] pre [class^="k"], .cxr-quiz[data-ready] pre .ow { font-weight: 600;
