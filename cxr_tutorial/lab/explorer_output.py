@@ -14,7 +14,6 @@ from html import escape
 from io import BytesIO
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
