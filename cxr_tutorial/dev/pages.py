@@ -102,10 +102,10 @@ def _describe_images(html: str, page: NotebookNode) -> str:
         described.append(part.replace(missing, alt, 1))
     return image.join([before, *described])
 
-# %% ../../nbs/dev/pages.ipynb #exporter1
+# %% ../../nbs/dev/pages.ipynb #exporter0
 _RENDERING = Lock()  # one exporter serves all threads
 
-
+# %% ../../nbs/dev/pages.ipynb #exporter1
 @lru_cache
 def _exporter() -> HTMLExporter:
     "What makes a page. It reads and compiles its templates when it is made, so it is kept."
