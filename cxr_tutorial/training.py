@@ -236,8 +236,7 @@ def fit(
     model.to(memory_format=torch.channels_last)  # convolutions prefer it
     network, optimiser = accelerator.prepare(nn.Sequential(model), optimiser)
     train_loader = _own_share(train_loader, val_loader, model)
-    bar = progress_bar(range(epochs), "training", unit="epoch", leave=True)
-    with BestEpoch(model) as best:
+    with BestEpoch(model) as best, progress_bar(range(epochs), "training", "epoch", True) as bar:
         for _ in bar:
             start, rate = time.perf_counter(), optimiser.param_groups[0]["lr"]
             train_loss = train_epoch(network, train_loader, loss, optimiser, accelerator, clip)
