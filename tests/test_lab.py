@@ -466,13 +466,22 @@ def installed(tmp_path_factory) -> Path:
     return target
 
 
-@pytest.fixture
-def outside(installed, tmp_path, monkeypatch) -> Path:
+@pytest.fixture(scope="module")
+def wheel_copy(installed) -> Path:
     "A copy of the course, made from the wheel in an empty folder."
-    monkeypatch.setenv("PYTHONPATH", str(installed))
+    place = installed.parent / "empty"
+    place.mkdir()
     code = "from cxr_tutorial.lab.working_copy import make_working_copy as m; m('cxr-course')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    return tmp_path / "cxr-course"
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    subprocess.run([sys.executable, "-c", code], cwd=place, env=environment, check=True)
+    return place / "cxr-course"
+
+
+@pytest.fixture
+def outside(wheel_copy, installed, monkeypatch) -> Path:
+    "The copy, with the installed package in place of the checkout's."
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    return wheel_copy
 
 
 def run_alone(file: Path, folder: Path) -> None:
