@@ -95,7 +95,6 @@ def imports_of(modules: dict[str, str]) -> set[str]:
         "IPython": "ipython",
         "matplotlib_inline": "matplotlib-inline",
         "jupyter_client": "jupyter-client",
-        "bs4": "beautifulsoup4",
     }
     code = "\n".join(text for name, text in modules.items() if name != "_modidx.py")
     found = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M))
