@@ -382,6 +382,7 @@ def test_lab_opens_start_and_outlives_one_ctrl_c(chromium, real_copy, monkeypatc
     try:
         address = lab.wait_for(r"http://127\.0\.0\.1:\d+/lab\S*token=\w+")
         lab.wait_for("copy and paste")
+        port = re.search(r":(\d+)/", address)[1]  # the next free one, if another took it meanwhile
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents/START.ipynb")
         context, errors = chromium.new_context(viewport=VIEWPORT), []

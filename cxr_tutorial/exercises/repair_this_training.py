@@ -204,11 +204,11 @@ def _plain_step(model, optimiser, loss, features, labels, clear=True):
 def _check_step(answer) -> None:
     "Raise `Wrong` unless each step follows the gradient of its own batch, in training mode."
     seed = fresh_seeds(1)[0]
-    model = call(_two_steps, answer, seed, name="`train_step`")
-    weight = model[0].weight.detach()
-    right = _two_steps(_plain_step, seed)[0].weight.detach()
+    right = _two_steps(_plain_step, seed)[0].weight.detach()  # first: torch imports much here
     uncleared = partial(_plain_step, clear=False)
     added = _two_steps(uncleared, seed)[0].weight.detach()
+    model = call(_two_steps, answer, seed, name="`train_step`")
+    weight = model[0].weight.detach()
     torch.manual_seed(seed)
     if torch.equal(weight, nn.Linear(20, 1).weight):
         text = (

@@ -202,7 +202,7 @@ def _said(error: BaseException) -> str:
 def call(
     answer,  # the learner's function
     *arguments,  # handed to it; tables and arrays as copies
-    seconds: float = 5.0,  # no answer needs longer
+    seconds: float = 20.0,  # no answer needs longer, even on a busy laptop
     name: str = "",  # what messages call it; its own name when not given
 ):  # what it returns
     "Call a learner's function. Raises `Wrong` (blank, not-a-function, exception, too-slow)."
