@@ -92,7 +92,7 @@ def _ask(answer, draws: int = 200, **study):  # the study, what was watched, wha
     "Run the learner's function with a metric that watches."
     study = predictions_of_a_study(fresh_seeds(1)[0], **study)
     seen = _Watched(study)
-    told = call(answer, study, seen, draws)
+    told = call(answer, study, seen, draws, seconds=20)
     if not isinstance(told, dict):
         text = f"`interval_by_patient` should return a dictionary, not `{told!r:.40}`."
         raise Wrong("no-dictionary", text)

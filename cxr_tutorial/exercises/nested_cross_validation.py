@@ -73,7 +73,8 @@ def _asked(answer) -> dict:  # scores, entries of the log as (strength, train, t
     class Watched(Ridge):
         log = []  # noqa: RUF012, one for each check
 
-    scores = call(answer, Watched(), list(STRENGTHS), features, labels, patients)
+    data = (features, labels, patients)
+    scores = call(answer, Watched(), list(STRENGTHS), *data, seconds=20)
     if isinstance(scores, (str, dict)) or np.ndim(scores) != 1 or len(scores) == 0:
         text = f"`nested_scores` should return a list of five AUROCs, not `{scores!r:.40}`."
         raise Wrong("no-list", text)

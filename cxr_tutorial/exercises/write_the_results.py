@@ -184,7 +184,7 @@ def checker(
 ) -> Result:
     "Compare a text with the numbers of a new study."
     validation, test, external = study_tables(fresh_seeds(1)[0])
-    text = call(answer, validation, test, external)
+    text = call(answer, validation, test, external, seconds=20)
     if not isinstance(text, str) or len(text) < 40:
         shown = f"`{text!r:.40}`"
         raise Wrong("no-text", f"`results_paragraph` should return a few sentences, not {shown}.")
