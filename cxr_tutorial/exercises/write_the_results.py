@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 
 from ..lab.exercises import Result, Wrong, call, fresh_seeds, score
 from ..metrics import choose_threshold, threshold_metrics
+from ..statistics.bootstrap import draw_patients, resampled_metrics
 from ..statistics.delong import auroc_delong
 from ..statistics.studies import simulated_study
-from ..uncertainty import bootstrap_interval
 
 # %% ../../nbs/exercises/12_write_the_results.ipynb #exo-writethere-014
 POINTS = 10
@@ -46,10 +46,12 @@ def _table(rng, apart: float) -> pd.DataFrame:
 def _intervals(table: pd.DataFrame) -> dict:  # by patient (two methods) and by image: low, high
     "Limits of the AUROC that a text may name."
     formula = auroc_delong(table.label, table.probability, table.patient_id)
-    drawn = bootstrap_interval(table, roc_auc_score, draws=150)
     image = auroc_delong(table.label, table.probability)
-    found = {"formula": formula, "drawn": drawn, "image": image}
-    return {name: np.array([one["low"], one["high"]]) for name, one in found.items()}
+    found = {"formula": formula, "image": image}
+    limits = {name: np.array([one["low"], one["high"]]) for name, one in found.items()}
+    label, probability = table.label.to_numpy(), table.probability.to_numpy()
+    drawn = resampled_metrics(label, probability, 0.5, draw_patients(table.patient_id, 400))
+    return limits | {"drawn": drawn.auroc.quantile([0.025, 0.975]).to_numpy()}
 
 # %% ../../nbs/exercises/12_write_the_results.ipynb #exo-writethere-019
 def study_tables(
