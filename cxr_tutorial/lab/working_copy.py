@@ -32,7 +32,7 @@ from .versions import learner_version
 
 # %% ../../nbs/lab/working_copy.ipynb #c0b10007
 def _clear_outputs(notebook: NotebookNode) -> None:
-    "Take the outputs out, except those of quizzes and explorers, and the cell that names the module."
+    "Take the outputs out, except those of quizzes and explorers, and the module name."
     notebook.cells = [c for c in notebook.cells if not c.source.startswith("#| default_exp")]
     for cell in notebook.cells:
         if cell.cell_type == "code":

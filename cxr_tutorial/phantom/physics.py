@@ -149,10 +149,10 @@ def project(
     row = (top - ray[:, 2] * magnification) / beam.pixel
     return column, row, magnification
 
-# %% ../../nbs/phantom/physics.ipynb #b8a6c3f7
+# %% ../../nbs/phantom/physics.ipynb #corners001
 _CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))  # of a cube about the origin
 
-
+# %% ../../nbs/phantom/physics.ipynb #b8a6c3f7
 def _box(positions: np.ndarray, size: int) -> slice:
     "The pixels between the smallest and the largest position, with a margin."
     first, last = float(positions.min()) - 1, float(positions.max()) + 2

@@ -156,8 +156,8 @@ def _notices(cohort: pd.DataFrame, show_ids: bool) -> list[dict]:
     return notices
 
 # %% ../../nbs/study/study.ipynb #083de8f0
-def _facts(cohort: pd.DataFrame, seed: int, show_ids: bool) -> dict:
-    "What a reader of the numbers has to know about the split and its doubts."
+def _facts(cohort: pd.DataFrame, history: pd.DataFrame, seed: int, show_ids: bool) -> dict:
+    "What a reader of the numbers has to know about the split, its doubts, and the training."
     shared = leakage_report(cohort).groupby("shared")["count"].sum()
     return {
         "threshold_policy": "youden, on validation patients",
@@ -168,6 +168,8 @@ def _facts(cohort: pd.DataFrame, seed: int, show_ids: bool) -> dict:
         "left_out": len(about(cohort)["problems"]),
         "seed": seed,
         "intended_use": INTENDED_USE,
+        "epochs": len(history),
+        **history.attrs,
     }
 
 # %% ../../nbs/study/study.ipynb #e007d7c5
@@ -181,8 +183,11 @@ STUDY_FILES = (
 )
 
 # %% ../../nbs/study/study.ipynb #c5a1e030
-def _save_study(work: Path, model, metrics: dict, tables: tuple, history, show_ids: bool) -> None:
+def _save_study(begin, model, metrics: dict, tables: tuple, history, show_ids: bool) -> None:
     "Write all files of a study. `tables`: the cohort, predictions of val and test."
+    if begin is None:  # another process writes
+        return
+    work = begin()
     cohort, val, test = tables if show_ids else map(hide_ids, tables)
     rows = tables[0][tables[0].split == "test"]
     if show_ids:
@@ -299,12 +304,10 @@ def run_study(
         with _rescue(model, out):
             val = predict_table(model, cohort[cohort.split == "val"], "predicting val")
             test = predict_table(model, cohort[cohort.split == "test"], "predicting test")
-            threshold = choose_threshold(val.label, val.probability)
-            metrics = metrics_dict(test, threshold, draws, seed) | _facts(cohort, seed, show_ids)
-            metrics |= {"epochs": len(history), **history.attrs}
+            metrics = metrics_dict(test, choose_threshold(val.label, val.probability), draws, seed)
+            metrics |= _facts(cohort, history, seed, show_ids)
             metrics["seconds"] = round(time.perf_counter() - start, 1)
-            if first:
-                _save_study(begin(), model, metrics, (cohort, val, test), history, show_ids)
+            _save_study(begin, model, metrics, (cohort, val, test), history, show_ids)
     return metrics
 
 # %% ../../nbs/study/study.ipynb #3916bde3
