@@ -173,7 +173,7 @@ def write_readme(
             for mime, facts in output.get("metadata", {}).items():
                 if mime.startswith("image/"):
                     text = re.sub(r"!\[(?:jpeg|png)\]", f"![{facts['alt']}]", text, count=1)
-    text = re.sub(r"\]\(([\w/]+\.ipynb)", r"](nbs/\1", text).replace("](../", "](")
+    text = re.sub(r"\]\(((?:[\w/]+\.ipynb)|images/)", r"](nbs/\1", text).replace("](../", "](")
     notice = "<!-- Made from nbs/index.ipynb by `make readme`. Edit that. -->\n\n"
     target.write_text(notice + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
     return target

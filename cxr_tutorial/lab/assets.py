@@ -76,7 +76,8 @@ def list_chapters(
         if not fits:
             known = ", ".join(page_name(c, folder) for c in everything)
             raise ValueError(f"no notebook is called {name}; there are {known}")
-        chosen.update(fits)
+        chapters = [c for c in fits if c.parent.name == "course"]
+        chosen.update(chapters or fits)  # "04" is the chapter, "exercises/04" the exercise
     return [c for c in everything if not only or c in chosen]
 
 # %% ../../nbs/lab/assets.ipynb #e7ad3b74
