@@ -98,6 +98,18 @@ def _torn(seen: dict, entry: tuple) -> int:
     patients = seen["patients"]
     return len(set(patients[list(entry[1])]) & set(patients[list(entry[2])]))
 
+# %% ../../nbs/exercises/09_nested_cross_validation.ipynb #exo-nestedmatch
+def _matched(scores: list, entries: list, tested: set):  # as many entries, or None
+    "Entries of the log with these AUROCs that test no image twice; two AUROCs may be equal."
+    if not scores:
+        return []
+    for entry in entries:
+        if abs(entry[3] - scores[0]) < 1e-9 and not entry[2] & tested:
+            others = _matched(scores[1:], entries, tested | entry[2])
+            if others is not None:
+                return [entry, *others]
+    return None
+
 # %% ../../nbs/exercises/09_nested_cross_validation.ipynb #exo-nestedcros-024
 def _outer(seen: dict) -> list:
     "The entries that were reported. Raises `Wrong` unless they are five that test each image once."
@@ -105,21 +117,18 @@ def _outer(seen: dict) -> list:
     if len(scores) != 5:
         text = f"You return {len(scores)} number(s). Report all five folds: the best of them, or "
         raise Wrong("not-five", text + "the mean alone, hides how far they lie apart.")
-    found = []
     for one in scores:
-        same = [entry for entry in entries if abs(entry[3] - one) < 1e-9 and entry not in found]
-        same.sort(key=lambda entry: -len(entry[1] | entry[2]))
-        if not same:
+        if not any(abs(entry[3] - one) < 1e-9 for entry in entries):
             text = f"{one:.3f} is not the AUROC of a test fold. If it is the inner mean by which "
             text += (
                 "the strength was chosen: the best of several is not what new patients will see."
             )
             raise Wrong("inner-score", text, "14_cross_validation")
-        found.append(same[0])
-    tested = [number for entry in found for number in entry[2]]
-    if sorted(tested) != list(range(len(seen["patients"]))):
-        text = f"Your five folds test {len(set(tested))} of {len(seen['patients'])} images, some "
-        raise Wrong("not-everybody", text + "perhaps twice. Each patient is tested once.")
+    entries = sorted(entries, key=lambda entry: -len(entry[1] | entry[2]))
+    found = _matched(list(scores), entries, set())
+    if found is None or sum(len(entry[2]) for entry in found) < len(seen["patients"]):
+        text = "Your five folds do not test each image once: some are left out, or come twice."
+        raise Wrong("not-everybody", text, "14_cross_validation")
     return found
 
 # %% ../../nbs/exercises/09_nested_cross_validation.ipynb #exo-nestedcros-025
@@ -156,7 +165,8 @@ def _check_choice(seen: dict) -> None:
             text += f"You report {np.mean(seen['scores']):.2f}, and 0.5 is true."
             raise Wrong("chosen-outside", text, "14_cross_validation")
         means = {one: np.mean([e[3] for e in inner if e[0] == one]) for one in tried}
-        if means[fold[0]] < max(means.values()) - 1e-9:
+        same = [e[0] for e in seen["entries"] if e[1:3] == fold[1:3] and abs(e[3] - fold[3]) < 1e-9]
+        if max(means[one] for one in same) < max(means.values()) - 1e-9:
             text = f"Fold {number + 1} was tested with strength {fold[0]:g}; its inner folds say "
             best = max(means, key=means.get)
             raise Wrong("other-strength", text + f"{best:g}.", "14_cross_validation")
