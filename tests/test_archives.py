@@ -804,6 +804,11 @@ class Handler(BaseHTTPRequestHandler):
         plan = self.server.plan
         how = plan.pop(0) if len(plan) > 1 else plan[0]
         self.server.asked.append((self.path, dict(self.headers)))
+        if self.path == "/listing":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.server.listing)))
+            self.end_headers()
+            return self.wfile.write(self.server.listing)
         if how in (404, 503):
             return self.send_error(how)
         content, start = self.server.content, 0
@@ -911,6 +916,49 @@ def test_wrong_checksum(server, tmp_path, saw):
         download(remote, tmp_path)
     assert (tmp_path / "file.npz").read_bytes() == b"mine"
     saw(stopped.value)
+
+
+def listing(checksum: str, name: str = "file.npz") -> bytes:
+    "What Mendeley Data answers when it is asked for the files of a data set."
+    details = {"id": "c-1", "sha256_hash": checksum, "size": len(CONTENT), "download_url": "..."}
+    files = [{"filename": "other.zip", "id": "f-0", "content_details": {"sha256_hash": "0" * 64}}]
+    files.append({"filename": name, "id": "f-1", "content_details": details})
+    return json.dumps(files).encode()
+
+
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.fault("a file with another checksum than its host lists", entrance="cxr-tutorial data")
+def test_a_checksum_from_the_hosts_list(server, tmp_path, saw):
+    address = server.url.replace("file.npz", "listing")
+    remote = Remote(server.url, "file.npz", listing=address)
+    server.listing = listing(SHA256.upper())
+    assert download(remote, tmp_path / "right").read_bytes() == CONTENT
+    server.listing = listing("1" * 64)
+    with pytest.raises(DownloadError) as stopped:
+        download(remote, tmp_path / "wrong", "https://example.org")
+    assert SHA256 in str(stopped.value) and not left_in(tmp_path / "wrong")
+    saw(stopped.value)
+
+
+LISTS = {
+    "that names other files": listing(SHA256, "another.npz"),
+    "without checksums": b'[{"filename": "file.npz", "id": "f-1", "content_details": {}}]',
+    "with something else in place of one": listing("unknown"),
+    "that is a page": b"<html>maintenance</html>",
+}
+
+
+@pytest.mark.fault("a list of checksums {answer}", entrance="cxr-tutorial data")
+@pytest.mark.parametrize("answer", LISTS)
+def test_a_list_of_checksums_that_cannot_be_used(answer, server, tmp_path, saw):
+    server.listing = LISTS[answer]
+    address = server.url.replace("file.npz", "listing")
+    with pytest.warns(UserWarning, match="list of checksums") as said:
+        file = download(Remote(server.url, "file.npz", listing=address), tmp_path)
+    assert file.read_bytes() == CONTENT
+    saw("downloaded, with a warning", str(said[0].message), left="the complete file")
 
 
 @pytest.mark.parametrize("status", [404, 503])
@@ -1029,13 +1077,16 @@ def test_the_public_set_from_download_to_audit(server, tmp_path, monkeypatch):
         for f in (tmp_path / "source").rglob("*.png")
     ]
     server.content = zip_of(tmp_path / "s.zip", *members).read_bytes()
-    remote = Remote(server.url.replace("npz", "zip"), "ChestXRay2017.zip")
+    address = server.url.replace("file.npz", "listing")
+    remote = Remote(server.url.replace("npz", "zip"), "ChestXRay2017.zip", listing=address)
+    known = hashlib.sha256(server.content).hexdigest()
+    server.listing = listing(known, "ChestXRay2017.zip")
     monkeypatch.setitem(downloads.DOWNLOADS, "kermany", remote)
     code, text = call("data", "kermany", tmp_path / "data")
-    assert code == 0 and "none is published" in text, text
+    assert code == 0 and "SHA-256, as 127.0.0.1 lists it" in text, text
     assert [one.name for one in (tmp_path / "data").iterdir()] == ["ChestXRay2017"]
     code, text = call("data", "kermany", tmp_path / "data")
-    assert code == 0 and len(server.asked) == 1
+    assert code == 0 and [path for path, _ in server.asked] == ["/file.zip", "/listing"]
     code, text = call("audit", tmp_path / "data", "--archive", "kermany")
     assert code == 0 and "12 images of 6 patients" in text
 
@@ -1067,3 +1118,6 @@ def test_checksums_are_those_of_the_publication():
     assert known["pneumoniamnist"] == "28209eda62fecd6e6a2d98b1501bb15f"
     assert known["chestmnist"] == "02c8a6516a18b556561a56cbdd36c4a8"
     assert known["kermany"] is None and known["covid"] is None
+    assert downloads.DOWNLOADS["kermany"].listing.startswith(
+        "https://data.mendeley.com/public-api/"
+    )

@@ -9,11 +9,14 @@ __all__ = ['DOWNLOADS', 'Remote', 'Kaggle', 'describe_archive', 'DownloadError',
 import hashlib
 import http.client
 import importlib
+import json
 import os
+import re
 import shutil
 import stat
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -36,6 +39,7 @@ class Remote:
     url: str
     name: str  # under which it is stored
     md5: str | None = None  # as published; None: no checksum is published
+    listing: str | None = None  # address of the host's own list of files and their SHA-256
 
 # %% ../../nbs/files/download.ipynb #4ffa3ba2
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ _ZENODO = "https://zenodo.org/records/10519652/files"
 _MENDELEY = "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files"
 DOWNLOADS = {  # archives that are not here come after registration only
     "kermany": Remote(
-        f"{_MENDELEY}/f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded", "ChestXRay2017.zip"
+        f"{_MENDELEY}/f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded",
+        "ChestXRay2017.zip",
+        listing="https://data.mendeley.com/public-api/datasets/rscbjbr9sj/files"
+        "?folder_id=root&version=2",
     ),
     "pneumoniamnist": Remote(
         f"{_ZENODO}/pneumoniamnist.npz?download=1",
@@ -80,6 +87,8 @@ def describe_archive(
     lines.append(f"please cite: {archive.citation}")
     if isinstance(source, Remote):
         known = f"MD5 {source.md5}, as published" if source.md5 else "none is published"
+        if source.listing:
+            known = f"SHA-256, as {urlsplit(source.listing).hostname} lists it"
         lines.append(f"checksum: {known}")
     return "\n".join(lines)
 
@@ -160,21 +169,46 @@ def _forget(partial: Path) -> None:
     partial.unlink(missing_ok=True)
     partial.with_name(f"{partial.name}.version").unlink(missing_ok=True)
 
+# %% ../../nbs/files/download.ipynb #listed0001
+def _listed(remote: Remote) -> str | None:
+    "The SHA-256 that the host lists for a file; None, with a warning, if there is none to be had."
+    if remote.listing is None:
+        return None
+    host = urlsplit(remote.listing).hostname
+    try:
+        with urllib.request.urlopen(_request(remote.listing, 0, ""), timeout=TIMEOUT) as answer:
+            files = json.load(answer)
+        found = [one for one in files if one["id"] in remote.url or one["filename"] == remote.name]
+        listed = found[0]["content_details"]["sha256_hash"].lower()
+        if re.fullmatch("[0-9a-f]{64}", listed):
+            return listed
+        reason = "it holds no SHA-256"
+    except IndexError:
+        reason = "the file is not in it"
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    text = (
+        f"the list of checksums at {host} cannot be used ({reason}); {remote.name} is kept as it is"
+    )
+    warnings.warn(text, stacklevel=3)
+    return None
+
 # %% ../../nbs/files/download.ipynb #811c199f
 def _check_sum(
     file: Path,  # to be checked
-    md5: str | None,  # as published; None: nothing to compare with
+    published: str | None,  # MD5 or SHA-256, hexadecimal; None: nothing to compare with
     shown: Path,  # its name for the message
     remedy: str,  # what to do then
 ) -> None:
     "Raise `DownloadError` for a file that is not the published one."
-    if md5 is None:
+    if published is None:
         return
+    kind = "MD5" if len(published) == 32 else "SHA-256"
     with file.open("rb") as content:
-        found = hashlib.file_digest(content, "md5").hexdigest()
-    if found != md5:
+        found = hashlib.file_digest(content, kind.replace("-", "")).hexdigest()
+    if found != published:
         raise DownloadError(
-            f"{shown} is not the published file: its MD5 is {found}, not {md5}. {remedy}"
+            f"{shown} is not the published file: its {kind} is {found}, not {published}. {remedy}"
         )
 
 # %% ../../nbs/files/download.ipynb #4bdd577e
@@ -220,7 +254,8 @@ def download(
         with lock, _explaining(file, partial):
             _receive_all(remote.url, partial, by_hand)
             try:
-                _check_sum(partial, remote.md5, file, f"It was not kept; try again. {by_hand}")
+                published = remote.md5 or _listed(remote)
+                _check_sum(partial, published, file, f"It was not kept; try again. {by_hand}")
                 partial.rename(file)
             finally:
                 _forget(partial)
