@@ -98,7 +98,7 @@ def _facts(answer) -> dict:
     "What the learner claims, and what is true of it."
     seed, other = fresh_seeds(2)
     cohort, weights = project_cohort(seed), _weights(np.random.default_rng(seed))
-    told, rng = _claimed(call(answer, cohort)), np.random.default_rng(other)
+    told, rng = _claimed(call(answer, cohort, seconds=60)), np.random.default_rng(other)
     new = _patients(rng, weights, 4000, 1, _HERE)
     away = _patients(rng, weights, 4000, 1, 0.0)
     again = _patients(rng, weights, 500, _MOST, _HERE)
