@@ -206,7 +206,7 @@ def test_what_a_table_lacks(function):
     with pytest.raises(ValueError, match="missing; it has file, pid") as stopped:
         function(pd.DataFrame({"file": ["a.png"], "pid": [1]}))
     assert "\n" not in str(stopped.value)
-    with pytest.raises(TypeError, match="not a (cohort table|table of predictions), but list"):
+    with pytest.raises(TypeError, match=r"not a (cohort table|table of predictions), but list"):
         function(["a.png", "b.png"])
 
 
