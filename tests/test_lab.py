@@ -366,6 +366,17 @@ class Terminal:
         return os.waitpid(self.pid, os.WNOHANG) == (0, 0)
 
 
+def wait_until_it_listens(port: int, seconds: float = 20) -> None:
+    "The server shows its address a moment before it takes connections."
+    end = time.monotonic() + seconds
+    while True:
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < end, f"nothing listens at {port}"
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="there is no pseudo-terminal")
 def test_lab_opens_start_and_outlives_one_ctrl_c(chromium, real_copy, monkeypatch):
     "The whole command: a token is needed, START opens, a link leads on, Ctrl-C asks."
@@ -383,6 +394,7 @@ def test_lab_opens_start_and_outlives_one_ctrl_c(chromium, real_copy, monkeypatc
         address = lab.wait_for(r"http://127\.0\.0\.1:\d+/lab\S*token=\w+")
         lab.wait_for("copy and paste")
         port = re.search(r":(\d+)/", address)[1]  # the next free one, if another took it meanwhile
+        wait_until_it_listens(int(port))
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents/START.ipynb")
         context, errors = chromium.new_context(viewport=VIEWPORT), []
