@@ -56,7 +56,9 @@ def _is_jupyterlabs(error) -> bool:
     """An error with nothing of ours in its stack: all its places are in JupyterLab's own files.
 
     It takes its splash screen away twice if the theme changes twice in a moment, and rejects what
-    it was still waiting for when a document is closed."""
+    it was still waiting for when a kernel is shut down (that one comes without a stack)."""
+    if error.message.startswith("Canceled future for "):
+        return True
     places = [line for line in error.stack.splitlines() if line.strip().startswith("at ")]
     return bool(places) and all("/static/lab/" in place for place in places)
 
