@@ -416,10 +416,10 @@ def test_the_phantom_moves_in_a_running_notebook(jupyterlab):
     code = "from cxr_tutorial.lab.explorers import phantom_explorer\n\nphantom_explorer()"
     page = jupyterlab.show(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]))
     jupyterlab.run("notebook:run-all-cells")
-    image = page.locator(".widget-output img, .jupyter-widgets-output-area img").first
+    image = page.locator("img.widget-image")
     image.wait_for(timeout=90_000)
     before = image.get_attribute("src")
     slider = page.get_by_role("slider").first
     slider.press("ArrowRight")
-    changed = "before => document.querySelector('.jupyter-widgets-output-area img')?.src !== before"
+    changed = "before => document.querySelector('img.widget-image').src !== before"
     page.wait_for_function(changed, arg=before, timeout=30_000)

@@ -7,6 +7,8 @@ __all__ = ['plot_phantom', 'phantom_explorer', 'augmentation_explorer', 'calibra
            'leak_explorer', 'pooled_explorer', 'severity_explorer', 'threshold_explorer', 'window_explorer']
 
 # %% ../../nbs/lab/explorers.ipynb #4e7f78e4
+import io
+
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
@@ -70,18 +72,26 @@ def plot_phantom(
 # %% ../../nbs/lab/explorers.ipynb #6561c33c
 def phantom_explorer():  # an ipywidgets box; show it in a running notebook, it is nothing to store
     "Sliders for anatomy, finding, severity, view and dose; each move simulates both images anew."
-    from ipywidgets import FloatLogSlider, FloatSlider, IntSlider, interactive
-
-    def show(**choices):
-        plot_phantom(**choices)
-        plt.show()
+    from ipywidgets import Dropdown, FloatLogSlider, FloatSlider, Image, IntSlider, VBox
 
     wait = {"continuous_update": False}  # until the slider is let go
-    return interactive(
-        show,
-        seed=IntSlider(7, 0, 50, description="patient", **wait),
-        finding=["bacteria", "virus", "effusion", "pneumothorax", "devices"],
-        severity=FloatSlider(0.5, min=0, max=1.5, step=0.1, description="severity", **wait),
-        view=list(VIEWS),
-        dose=FloatLogSlider(1.0, min=-2, max=1, step=0.25, description="dose", **wait),
-    )
+    kinds = ["bacteria", "virus", "effusion", "pneumothorax", "devices"]
+    choices = {
+        "seed": IntSlider(7, 0, 50, description="patient", **wait),
+        "finding": Dropdown(options=kinds, description="finding"),
+        "severity": FloatSlider(0.5, min=0, max=1.5, step=0.1, description="severity", **wait),
+        "view": Dropdown(options=list(VIEWS), description="view"),
+        "dose": FloatLogSlider(1.0, min=-2, max=1, step=0.25, description="dose", **wait),
+    }
+    shown = Image()  # an Output widget can make whoever executes the notebook wait for ever
+
+    def draw(_=None):
+        drawn, figure = io.BytesIO(), plot_phantom(**{k: c.value for k, c in choices.items()})
+        figure.savefig(drawn, format="png")
+        plt.close(figure)
+        shown.value = drawn.getvalue()
+
+    for choice in choices.values():
+        choice.observe(draw, "value")
+    draw()
+    return VBox([*choices.values(), shown])
