@@ -237,3 +237,16 @@ def test_a_quiz_twice_on_a_page_without_memory(open_page, tmp_path):
     assert copies[0].get_by_role("status").inner_text().startswith("Score: 0 of 2")
     ids = page.locator("[id]").evaluate_all("elements => elements.map((e) => e.id)")
     assert len(ids) == len(set(ids))
+
+
+def test_an_error_of_ours_is_noticed(jupyterlab):
+    "What JupyterLab does wrong on its own is left out; an error in a script of an output is not."
+    broken = nbformat.v4.new_code_cell("1")
+    script = "<script>setTimeout(() => { throw new Error('an error of ours'); })</script>"
+    broken.outputs = [nbformat.v4.new_output("display_data", {"text/html": script})]
+    jupyterlab.show(nbformat.v4.new_notebook(cells=[broken]))
+    for _ in range(100):
+        if jupyterlab.errors:
+            break
+        jupyterlab.page.wait_for_timeout(100)
+    assert len(jupyterlab.errors) == 1 and "an error of ours" in jupyterlab.errors.pop()

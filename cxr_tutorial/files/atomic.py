@@ -243,20 +243,25 @@ def check_output(
         raise FileExistsError(f"{out} {what}. {other}")
     return out
 
+# %% ../../nbs/files/atomic.ipynb #lockfold01
+def _lock_folder(folder: Path, name: str, seconds: float, busy: str) -> FileLock:
+    "Make a folder and lock it. Raises `FileExistsError(busy)` if another process keeps it locked."
+    lock = FileLock(folder / name)
+    try:
+        with _explaining(folder, folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise FileExistsError(busy) from error
+    return lock
+
 # %% ../../nbs/files/atomic.ipynb #c5a1e010
 @contextmanager
 def _claimed(out: Path):
     "Make a folder and keep other processes out of it. What a killed process left is removed."
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    lock = FileLock(out / ".lock")
-    try:
-        with _explaining(out, out):
-            out.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise FileExistsError(
-            f"Another process is writing into {out}. Choose another folder, or wait for it."
-        ) from error
+    busy = f"Another process is writing into {out}. Choose another folder, or wait for it."
+    lock = _lock_folder(out, ".lock", 0, busy)
     try:
         for left in out.glob(".unfinished-*"):
             shutil.rmtree(left, ignore_errors=True)

@@ -19,13 +19,18 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-from filelock import FileLock, Timeout
 from IPython.display import Markdown
 from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 
 from .. import __version__
-from ..files.atomic import _explaining, atomic_path, fingerprint, write_json
+from cxr_tutorial.files.atomic import (
+    _explaining,
+    _lock_folder,
+    atomic_path,
+    fingerprint,
+    write_json,
+)
 from .assets import cell_options, course_file, list_chapters, page_name
 from .exercises import PROGRESS, progress_table
 from .versions import learner_version
@@ -196,15 +201,8 @@ def _check_folder(folder: Path) -> None:
 def _claimed(folder: Path):
     "Keep other processes out of the copy while it is brought up to date."
     _check_folder(folder)
-    lock = FileLock(folder / ".cxr_course.lock")
-    try:
-        with _explaining(folder, folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=60)
-    except Timeout as error:
-        raise FileExistsError(
-            f"Another process has been writing into {folder} for a minute. Wait for it, or end it."
-        ) from error
+    busy = f"Another process has been writing into {folder} for a minute. Wait for it, or end it."
+    lock = _lock_folder(folder, ".cxr_course.lock", 60, busy)
     try:
         _check_folder(folder)  # nobody can change it any more
         for left in folder.rglob(".*.partial.*"):  # by a process that was killed

@@ -47,7 +47,7 @@ def _divide(vessels: dict, rng) -> dict:
     return dict(place=place, heading=heading, radius=radius, run=run)
 
 # %% ../../nbs/phantom/vessels.ipynb #916994d8
-def _grow(vessels: dict, rng, pieces: int) -> tuple[list, list, list]:
+def _grow(vessels: dict, rng, pieces: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Follow vessels for their length, in wavering steps: places, radii and volumes (changes them)."
     heading, place, radius = vessels["heading"], vessels["place"], vessels["radius"]
     step, places, radii = (vessels["run"] / pieces)[:, None], [], []
@@ -61,7 +61,7 @@ def _grow(vessels: dict, rng, pieces: int) -> tuple[list, list, list]:
     vessels.update(heading=heading, place=place, radius=radius)
     radii = np.concatenate(radii)
     volumes = np.pi * radii**2 * np.tile(vessels["run"], pieces) / pieces
-    return places, [radii], [volumes]
+    return np.concatenate(places), radii, volumes
 
 # %% ../../nbs/phantom/vessels.ipynb #a04b7251
 @lru_cache(maxsize=8)  # several images show the same patient
@@ -72,14 +72,13 @@ def vessel_tree(
 ) -> np.ndarray:  # point cloud, read-only: volume is blood
     "Pulmonary vessels of one lung, branching outwards from the hilum."
     rng = np.random.default_rng([patient.details, side == "left"])
-    vessels, places, radii, volumes = _trunks(patient, side, rng), [], [], []
+    vessels, grown = _trunks(patient, side, rng), []
     for level in range(levels):
         if level:
             vessels = _divide(vessels, rng)
-        more_places, more_radii, more_volumes = _grow(vessels, rng, pieces=14)
-        places, radii, volumes = places + more_places, radii + more_radii, volumes + more_volumes
-    radius = 0.5 * np.concatenate(radii) / patient.half
-    tree = point_cloud(np.concatenate(places), np.concatenate(volumes), radius)
+        grown.append(_grow(vessels, rng, pieces=14))
+    places, radii, volumes = (np.concatenate(parts) for parts in zip(*grown, strict=True))
+    tree = point_cloud(places, volumes, 0.5 * radii / patient.half)
     tree.flags.writeable = False
     return tree
 

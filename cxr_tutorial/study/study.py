@@ -253,14 +253,13 @@ def _check_intervals(cohort: pd.DataFrame, draws: int, seed: int) -> None:
     "Raise `ValueError` now if the patients will be too few for a threshold or an interval."
     answers = cohort.assign(probability=0.25 + cohort.label / 2)
     val, test = (answers[answers.split == part] for part in ("val", "test"))
-    for part in ("validation", "test"):
-        try:
-            if part == "validation":
-                choose_threshold(val.label, val.probability)
-            else:
-                evaluate_predictions(test, 0.5, draws, seed)
-        except ValueError as error:
-            raise ValueError(f"the {part} set: {error}. Nothing has been trained.") from error
+    part = "validation"
+    try:
+        choose_threshold(val.label, val.probability)
+        part = "test"
+        evaluate_predictions(test, 0.5, draws, seed)
+    except ValueError as error:
+        raise ValueError(f"the {part} set: {error}. Nothing has been trained.") from error
 
 # %% ../../nbs/study/study.ipynb #rescue001
 @contextmanager
