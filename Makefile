@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= _build
+# One test process for each core, at most four; tests that share a notebook run in the same one.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install tutorial test faults lab export outputs readme lint site bench evidence clean
@@ -24,10 +26,10 @@ tutorial: install ## run every chapter; pages in _build/html, then the table of 
 	$(BIN)/cxr-tutorial run --notebooks nbs --out $(OUT)
 
 test: install ## check everything that must hold
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 faults: install ## the slow faults: kills at random times, full disks, mutated files
-	$(BIN)/python -m pytest --slow
+	$(PYTEST) --slow
 
 lab: install ## work through the course in JupyterLab, in a copy of your own (cxr-course)
 	$(BIN)/cxr-tutorial lab

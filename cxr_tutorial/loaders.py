@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from .datasets import ChestXrayDataset
-from .environment import choose_device, choose_precision
+from .environment import choose_device, choose_precision, on_device
 from cxr_tutorial.files.batches import (
     need_features,
     need_finite,
@@ -147,10 +147,9 @@ def extract_features(
     need_model(network)
     need_loader(loader)
     device = device or choose_device()
-    precision, was_training = choose_precision(device), network.training
-    network.to(device, memory_format=torch.channels_last).eval()  # convolutions prefer it
-    features, labels, patients = [], [], []
-    with torch.inference_mode():
+    precision, features, labels, patients = choose_precision(device), [], [], []
+    with on_device(network, device), torch.inference_mode():
+        network.eval()
         for batch in progress(loader, description, "batch"):
             images, some_labels, some_patients = read_batch(batch, patients=True)
             images = images.to(device, memory_format=torch.channels_last)
@@ -160,7 +159,6 @@ def extract_features(
             need_finite(features[-1], images.cpu())
             labels.append(some_labels.float())
             patients.extend(some_patients)
-    network.train(was_training)
     if not features:
         raise ValueError("the loader gives no batch")
     return torch.cat(features), torch.cat(labels), patients

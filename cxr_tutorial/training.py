@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .environment import choose_device, choose_precision
+from .environment import choose_device, choose_precision, on_device
 from cxr_tutorial.files.batches import (
     find_broken,
     match_outputs,
@@ -99,21 +99,18 @@ def predict(
     need_loader(loader)
     device, images = device or choose_device(), _sees_images(model)
     precision = choose_precision(device) if images else torch.float32
-    was_training, rows = model.training, []
-    model.to(device, memory_format=torch.channels_last).eval()
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, precision, enabled=precision != torch.float32),
-    ):
-        batches = shard_loader(loader) if images else loader
+    shorter = torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    batches, rows = shard_loader(loader) if images else loader, []
+    with on_device(model, device):
+        model.eval()
         for batch in progress(batches, description, "batch", show=images):
             inputs, labels, *patients = read_batch(batch)
-            logits, _ = match_outputs(model(inputs.to(device)), labels)
+            with torch.inference_mode(), shorter:
+                logits, _ = match_outputs(model(inputs.to(device)), labels)
             rows.append((logits.float().cpu(), labels, patients))
             need_finite(rows[-1][0], inputs)
-    if rows:  # with several processes, a share may be empty
-        need_logits(model, inputs.to(device), torch.cat([logits for logits, *_ in rows]))
-    model.train(was_training)
+        if rows:  # with several processes, a share may be empty
+            need_logits(model, inputs.to(device), torch.cat([logits for logits, *_ in rows]))
     return _prediction_table(gather_object(rows) if images else rows)
 
 # %% ../nbs/course/09_training.ipynb #760c1c3a
@@ -233,10 +230,10 @@ def fit(
     groups = groups or _trainable(model)
     optimiser = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=1 / 3, patience=2)
-    model.to(memory_format=torch.channels_last)  # convolutions prefer it
-    network, optimiser = accelerator.prepare(nn.Sequential(model), optimiser)
     train_loader = _own_share(train_loader, val_loader, model)
-    with BestEpoch(model) as best, progress_bar(range(epochs), "training", "epoch", True) as bar:
+    bar = progress_bar(range(epochs), "training", "epoch", True)
+    with on_device(model), on_device(loss), BestEpoch(model) as best, bar:
+        network, optimiser = accelerator.prepare(nn.Sequential(model), optimiser)
         for _ in bar:
             start, rate = time.perf_counter(), optimiser.param_groups[0]["lr"]
             train_loss = train_epoch(network, train_loader, loss, optimiser, accelerator, clip)

@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -115,20 +114,18 @@ def executed(name: str) -> tuple[nbformat.NotebookNode, ChapterError | None, dic
     return notebook, error, said
 
 
-@pytest.fixture(scope="session")
-def chapters(request, own_cache):
-    "The notebooks that the chosen tests look at, executed two at a time."
-    asking = [item for item in request.session.items if "chapters" in item.fixturenames]
-    asked = {item.callspec.params["name"] for item in asking}
-    names = [name for name in NOTEBOOKS if name in asked]
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        return dict(zip(names, pool.map(executed, names), strict=True))
+@pytest.fixture
+def chapter(name, own_cache):
+    "The notebook that a test looks at, after its run. All tests of one notebook share the run."
+    return executed(name)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    "Tests start with an empty cache, as a reader does."
-    folder = tmp_path_factory.mktemp("cache")
+    "Tests start with an empty cache, as a reader does. All processes of a run share it."
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "own_cache"
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("CXR_CACHE")
     os.environ["CXR_CACHE"] = str(folder)
     os.environ.pop("CXR_DATA", None)
@@ -146,6 +143,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.fault_rows = {}
+    if config.getoption("--write-faults") and hasattr(config, "workerinput"):
+        raise pytest.UsageError("--write-faults needs all rows in one process: leave out -n")
     text = "fault(goes_in, entrance): a row of the table of faults; the test calls `saw`"
     config.addinivalue_line("markers", text)
     config.addinivalue_line("markers", "slow: runs only with --slow (`make faults`)")
@@ -160,16 +159,37 @@ def fault_key(item) -> str:
     return f"{mark.kwargs['entrance']}: {goes_in}"
 
 
+def _shared(item) -> str | None:
+    "What a test shares with others, which then run in one process: a notebook, or its module's."
+    if "chapter" in item.fixturenames:
+        return item.callspec.params["name"]
+    made = item._fixtureinfo.name2fixturedefs.values()
+    if "chromium" in item.fixturenames or any(each[-1].scope == "module" for each in made):
+        return item.path.name
+    return None
+
+
+def _place(item) -> tuple:
+    """Where a test stands in the order of the run: notebooks first, because they take longest.
+
+    The browser's tests come last: Playwright keeps an event loop in this thread."""
+    return "chromium" in item.fixturenames, "chapter" not in item.fixturenames
+
+
 @pytest.hookimpl(tryfirst=True)  # before -k chooses
 def pytest_collection_modifyitems(config, items):
     "Slow tests are for `make faults`."
     config.test_files = {item.path.name for item in items}
-    config.fault_keys = {fault_key(item) for item in items if item.get_closest_marker("fault")}
+    keys = [fault_key(item) for item in items if item.get_closest_marker("fault")]
+    assert len(keys) == len(set(keys)), "two tests write the same row of the table of faults"
+    config.fault_keys = set(keys)
     slow = config.getoption("--slow")
     chosen = [item for item in items if bool(item.get_closest_marker("slow")) == slow]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    # the browser's tests last: Playwright keeps an event loop in this thread
-    items[:] = sorted(chosen, key=lambda item: "chromium" in item.fixturenames)
+    for item in chosen:
+        if shared := _shared(item):
+            item.add_marker(pytest.mark.xdist_group(shared))
+    items[:] = sorted(chosen, key=_place)
 
 
 @pytest.fixture

@@ -34,16 +34,16 @@ def images(cell: nbformat.NotebookNode) -> list[tuple[str, dict]]:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_chapter(name, chapters):
-    _, error, _ = chapters[name]
+def test_chapter(name, chapter):
+    _, error, _ = chapter
     if error:
         raise error
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_no_warning_is_shown(name, chapters):
+def test_no_warning_is_shown(name, chapter):
     shown = []
-    for cell in chapters[name][0].cells:
+    for cell in chapter[0].cells:
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stderr":
                 shown.append(output.text)

@@ -68,12 +68,12 @@ def test_each_cell_says_what_it_is_without_any_extension(slug, name):
 
 
 @each
-def test_pitfall(slug, name, chapters):
+def test_pitfall(slug, name, chapter):
     places = PITFALLS[slug][1]
     assert list(places) == ["wrong", "right", "check"], "the three cells come in this order"
     follow = places["check"] == places["right"] + 1 == places["wrong"] + 2
     assert follow, "the three cells follow one another"
-    notebook, error, _ = chapters[name]
+    notebook, error, _ = chapter
     if error and notebook.cells[places["check"]].execution_count is None:
         raise error
     for kind, place in places.items():
@@ -85,9 +85,9 @@ def test_pitfall(slug, name, chapters):
 
 
 @each
-def test_check_can_fail(slug, name, chapters):
+def test_check_can_fail(slug, name, chapter):
     """With the right code in both cells the wrong way misleads nobody; with the wrong code in both,
     the right way lies. Both must be noticed."""
-    said = chapters[name][2][slug].splitlines()
+    said = chapter[2][slug].splitlines()
     ways = ("right code in both", "wrong code in both")
     assert said == [f"{way}: the check failed" for way in ways]

@@ -24,7 +24,7 @@ from cxr_tutorial.cache.images import (
     cached_image_loader,
     private_folder,
 )
-from ..environment import choose_device, choose_precision
+from ..environment import choose_device, choose_precision, on_device
 from ..files.atomic import build_once, fingerprint, whole_rows, write_rows
 from cxr_tutorial.files.batches import (
     need_features,
@@ -107,10 +107,10 @@ def features_name(
 # %% ../../nbs/cache/features.ipynb #ec80a442
 def _run_network(network: nn.Module, loader: DataLoader, device: torch.device, description: str):
     "Features, labels and patients of each batch, in evaluation mode."
-    precision, was_training = choose_precision(device), network.training
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    precision = choose_precision(device)
     shorter = precision != torch.float32
-    try:
+    with on_device(network, device):
+        network.eval()
         for batch in progress(loader, description, "batch"):
             images, labels, patients = read_batch(batch, patients=True)
             # On a processor, memory for the results of large layers is slow to get.
@@ -126,8 +126,6 @@ def _run_network(network: nn.Module, loader: DataLoader, device: torch.device, d
                 features = torch.cat(features).float().cpu().numpy()
             need_finite(torch.from_numpy(features), images)
             yield features, np.asarray(labels), np.asarray(patients)
-    finally:
-        network.train(was_training)
 
 # %% ../../nbs/cache/features.ipynb #52118885
 def _one_version(network, loader: DataLoader, device, description: str, view: tuple | None):

@@ -165,8 +165,7 @@ def cached_image_loader(
 ) -> DataLoader:  # batches of (images, labels, patient ids)
     "The images of a table, in its order: `image_loader`, with each image decoded only once."
     images = CachedXrays(cohort, size, mean, std, strength)
-    pin = torch.cuda.is_available()
-    return DataLoader(images, batch_size, collate_fn=identity_collate, pin_memory=pin)
+    return DataLoader(images, batch_size, collate_fn=identity_collate)
 
 # %% ../../nbs/cache/images.ipynb #2903b8a4
 def cached_loaders(
@@ -193,7 +192,6 @@ def cached_loaders(
             sampler = balanced_sampler(images.labels, generator)
         shuffle = training and not balanced
         loaders[part] = DataLoader(
-            images, batch_size, shuffle, sampler, generator=generator,
-            collate_fn=identity_collate, pin_memory=torch.cuda.is_available(),
-        )  # fmt: skip
+            images, batch_size, shuffle, sampler, generator=generator, collate_fn=identity_collate
+        )
     return loaders
