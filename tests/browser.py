@@ -57,7 +57,7 @@ def _is_jupyterlabs(error) -> bool:
 
     It takes its splash screen away twice if the theme changes twice in a moment, and rejects what
     it was still waiting for when a kernel is shut down (that one comes without a stack)."""
-    if error.message.startswith("Canceled future for "):
+    if "Canceled future for " in error.message:
         return True
     places = [line for line in error.stack.splitlines() if line.strip().startswith("at ")]
     return bool(places) and all("/static/lab/" in place for place in places)

@@ -43,9 +43,9 @@ LABEL = re.compile(r"^#\|\s*label:\s*(wrong|right|check)-([a-z0-9-]+)", re.M)
 SABOTAGE = """
 import random as _random, numpy as _numpy, torch as _torch
 _kept = wrong, right, _random.getstate(), _numpy.random.get_state(), _torch.get_rng_state()
-for _name, _cells in {pairs!r}.items():
-    for _cell in _cells:
-        exec(compile(_cell, _name, "exec"), globals())
+for _name, _cell in {pairs!r}.items():
+    wrong, right = _kept[:2]
+    exec(compile(_cell, _name, "exec"), globals())
     try:
         exec({check!r}, globals())
     except AssertionError:
@@ -77,10 +77,10 @@ def swapped(source: str, old: str, new: str) -> str:
 def sabotage(wrong: str, right: str, check: str) -> nbformat.NotebookNode:
     """A cell that takes the effect away in two ways and says what the check made of it.
 
-    It leaves everything as it was."""
+    The other way's result is still there from its own cell. It leaves everything as it was."""
     pairs = {
-        "right code in both": (swapped(right, "right", "wrong"), right),
-        "wrong code in both": (wrong, swapped(wrong, "wrong", "right")),
+        "right code in both": swapped(right, "right", "wrong"),
+        "wrong code in both": swapped(wrong, "wrong", "right"),
     }
     return nbformat.v4.new_code_cell(SABOTAGE.format(pairs=pairs, check=check))
 
@@ -176,6 +176,12 @@ def _place(item) -> tuple:
     return "chromium" in item.fixturenames, "chapter" not in item.fixturenames
 
 
+def pytest_itemcollected(item):
+    "Several processes share the tests of a run; those of one group stay together."
+    if shared := _shared(item):
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.hookimpl(tryfirst=True)  # before -k chooses
 def pytest_collection_modifyitems(config, items):
     "Slow tests are for `make faults`."
@@ -186,9 +192,6 @@ def pytest_collection_modifyitems(config, items):
     slow = config.getoption("--slow")
     chosen = [item for item in items if bool(item.get_closest_marker("slow")) == slow]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    for item in chosen:
-        if shared := _shared(item):
-            item.add_marker(pytest.mark.xdist_group(shared))
     items[:] = sorted(chosen, key=_place)
 
 
