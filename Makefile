@@ -28,7 +28,7 @@ tutorial: install ## run every chapter; pages in _build/html, then the table of 
 test: install ## check everything that must hold
 	$(PYTEST)
 
-faults: install ## the slow faults: kills at random times, full disks, mutated files
+faults: install ## what takes long: kills at random times, full disks, mutated files, all real files
 	$(PYTEST) --slow
 
 lab: install ## work through the course in JupyterLab, in a copy of your own (cxr-course)

@@ -17,6 +17,7 @@ from cxr_tutorial.audit.report import audit
 from cxr_tutorial.audit.shortcuts import out_of_patient, patient_weights, shortcut_baseline
 from cxr_tutorial.cache.features import CachedFeatures, backbone_features, cached_features
 from cxr_tutorial.cache.images import cached_image_loader, cached_loaders, decode_once
+from cxr_tutorial.environment import on_device
 from cxr_tutorial.explain import grad_cam
 from cxr_tutorial.files.tables import as_cohort
 from cxr_tutorial.generalisation import subgroup_table
@@ -235,6 +236,51 @@ def test_grad_cam_of_any_network():
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
     assert "no convolution" in refused(grad_cam, flat, IMAGES)
     assert "images of a batch" in refused(grad_cam, net(), DAMAGED)
+
+
+class Traveller(nn.Sequential):
+    "A network that notes where it is sent, and stays."
+
+    def to(self, device=None, **options):
+        self.places = [*getattr(self, "places", []), str(device)]
+        return self
+
+
+def traveller() -> Traveller:
+    "In training mode, but for one layer."
+    network = Traveller(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4).eval(), nn.Flatten(), nn.LazyLinear(1)
+    )
+    network(IMAGES)
+    return network
+
+
+def test_a_borrowed_model_comes_back_as_it_was():
+    network = traveller()
+    with pytest.raises(KeyError), on_device(network, "cuda") as borrowed:
+        borrowed.eval()
+        raise KeyError
+    assert network.places == ["cuda", "cpu"]
+    assert [module.training for module in network] == [True, False, True, True]
+    loss = nn.BCEWithLogitsLoss(pos_weight=torch.ones(1))
+    with on_device(loss) as on, on_device(len) as function:  # with and without tensors
+        assert on is loss and function is len
+
+
+@pytest.mark.parametrize("use", [predict, extract_features, cached_features, fit])
+@pytest.mark.parametrize("broken", [False, True])
+def test_whatever_works_with_a_model_borrows_it(use, broken):
+    "On a computer with a GPU, the reader's next line finds the model on the CPU again."
+    network, loaders = traveller(), [loader(images=IMAGES / 0 if broken else IMAGES)]
+    if use is fit:
+        loaders *= 2
+    if broken:
+        with pytest.raises(FloatingPointError):
+            use(network, *loaders)
+    else:
+        use(network, *loaders)
+    assert network.places[-1] == "cpu" and "None" not in network.places
+    assert [module.training for module in network] == [True, False, True, True]
 
 
 NEED_OURS = [preprocessing, freeze, model_stages, unfreeze, parameter_counts, parameter_groups]
