@@ -1,4 +1,4 @@
-"""The command, as somebody types it: in its own process, with good, bad and missing files."""
+"""The command, as somebody types it, with good, bad and missing files."""
 
 import json
 import os
@@ -10,20 +10,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.dev.command import main
 
 SMALL = ("--draws", "100", "--size", "64", "--epochs", "3")
 
 
 def call(*arguments, **options) -> subprocess.CompletedProcess:
+    "In a process of its own."
     return subprocess.run(
         [sys.executable, "-m", "cxr_tutorial.dev.command", *map(str, arguments)],
         capture_output=True,
         text=True,
         **options,
     )
+
+
+def call_here(*arguments) -> subprocess.CompletedProcess:
+    "The same in this process, which has the libraries in memory already."
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if not isinstance(result.exception, SystemExit | None):
+        raise result.exception
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +57,7 @@ def study(cohort, tmp_path_factory) -> Path:
 
 def test_phantom_settings_reach_the_files(tmp_path):
     settings = ("--sites", 2, "--site-shortcut", 1, "--label-noise", 0.2, "--masks")
-    result = call(
+    result = call_here(
         "phantom",
         tmp_path / "c",
         "--patients",
@@ -71,14 +82,14 @@ def test_phantom_settings_reach_the_files(tmp_path):
     "option", [("--site-shortcut", 0.5), ("--label-noise", 0.7), ("--severity", 1.0, 0.5)]
 )
 def test_phantom_says_what_is_wrong(tmp_path, option):
-    result = call("phantom", tmp_path / "c", *option)
+    result = call_here("phantom", tmp_path / "c", *option)
     assert result.returncode and "Traceback" not in result.stderr and not list(tmp_path.iterdir())
     assert option[0].strip("-") in result.stderr.replace("_", "-")
 
 
 def test_large_pictures_are_large_and_different(tmp_path):
     assert (
-        call(
+        call_here(
             "phantom", tmp_path / "c", "--patients", 6, "--images-per-patient", 1, "--large"
         ).returncode
         == 0
@@ -131,7 +142,7 @@ def test_evaluate_takes_every_layout(cohort, study, tmp_path, layout):
         shutil.copytree(cohort, folder)
     else:
         shutil.copytree(cohort / "train", folder if layout == "direct" else folder / "hospital")
-    result = call(
+    result = call_here(
         "evaluate", study, folder, "--json", tmp_path / "deep" / "result.json", "--draws", 100
     )
     assert result.returncode == 0, result.stderr
@@ -156,7 +167,7 @@ def test_empty_class(cohort, tmp_path):
     shutil.copytree(cohort / "train", tmp_path / "data")
     for file in (tmp_path / "data" / "NORMAL").iterdir():
         file.unlink()
-    result = call("train", tmp_path / "data", "--out", tmp_path / "out")
+    result = call_here("train", tmp_path / "data", "--out", tmp_path / "out")
     assert (
         result.returncode == 1
         and "NORMAL" in result.stderr
@@ -167,7 +178,7 @@ def test_empty_class(cohort, tmp_path):
 
 def test_missing_class(cohort, tmp_path):
     shutil.copytree(cohort / "train" / "NORMAL", tmp_path / "data" / "NORMAL")
-    result = call("train", tmp_path / "data", "--out", tmp_path / "out")
+    result = call_here("train", tmp_path / "data", "--out", tmp_path / "out")
     assert result.returncode == 1 and "PNEUMONIA" in result.stderr and "missing" in result.stderr
 
 
@@ -175,7 +186,7 @@ def test_unreadable_file_is_named_and_can_be_skipped(cohort, study, tmp_path):
     shutil.copytree(cohort / "train", tmp_path / "data")
     victim = sorted((tmp_path / "data" / "PNEUMONIA").iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:500])
-    result = call(
+    result = call_here(
         "evaluate", study, tmp_path / "data", "--json", tmp_path / "r.json", "--draws", 100
     )
     assert (
@@ -184,7 +195,7 @@ def test_unreadable_file_is_named_and_can_be_skipped(cohort, study, tmp_path):
         and "copy it again" in result.stderr
         and not (tmp_path / "r.json").exists()
     )
-    result = call(
+    result = call_here(
         "evaluate",
         study,
         tmp_path / "data",
@@ -208,18 +219,18 @@ def test_file_without_permission_is_named(cohort, tmp_path):
     shutil.copytree(cohort / "train", tmp_path / "data")
     victim = sorted((tmp_path / "data" / "NORMAL").iterdir())[0]
     victim.chmod(0)
-    result = call("train", tmp_path / "data", "--out", tmp_path / "out")
+    result = call_here("train", tmp_path / "data", "--out", tmp_path / "out")
     assert result.returncode == 1 and victim.name in result.stderr
 
 
 def test_nothing_is_overwritten(cohort, study, tmp_path):
     before = {f.name: f.read_bytes() for f in study.iterdir()}
-    result = call("train", cohort, "--out", study)
+    result = call_here("train", cohort, "--out", study)
     assert result.returncode == 1 and "exists already" in result.stderr
-    result = call("phantom", cohort)
+    result = call_here("phantom", cohort)
     assert result.returncode == 1 and "exists already" in result.stderr
     (tmp_path / "empty").mkdir()
-    result = call(
+    result = call_here(
         "train", tmp_path / "empty", "--out", study, "--overwrite"
     )  # fails after the check of the output folder
     assert result.returncode == 1
@@ -231,9 +242,9 @@ def test_unknown_file_names_are_reported(cohort, study, tmp_path):
         (tmp_path / "data" / label).mkdir(parents=True)
         for i, file in enumerate(sorted((cohort / "train" / label).iterdir())):
             shutil.copy(file, tmp_path / "data" / label / f"2024_{label}{i // 2}_{i}.jpeg")
-    result = call("evaluate", study, tmp_path / "data", "--draws", 100)
+    result = call_here("evaluate", study, tmp_path / "data", "--draws", 100)
     assert result.returncode == 0 and "do not tell the patient" in result.stderr
-    result = call(
+    result = call_here(
         "evaluate",
         study,
         tmp_path / "data",
@@ -250,7 +261,7 @@ def test_unknown_file_names_are_reported(cohort, study, tmp_path):
 
 
 def test_evaluate_without_model(tmp_path, cohort):
-    result = call("evaluate", tmp_path, cohort)
+    result = call_here("evaluate", tmp_path, cohort)
     assert result.returncode == 1 and "model.safetensors does not exist" in result.stderr
 
 
@@ -278,11 +289,11 @@ def test_audit_reports_and_writes(cohort, tmp_path):
     (folder / "train" / "NORMAL" / "IM-9999-0001.jpeg").write_bytes(b"no picture")
     source = sorted((folder / "train" / "PNEUMONIA").iterdir())[0]
     shutil.copy(source, folder / "test" / "PNEUMONIA" / "person9999_virus_1.jpeg")
-    result = call("audit", folder, "--json", tmp_path / "out" / "audit.json")
+    result = call_here("audit", folder, "--json", tmp_path / "out" / "audit.json")
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "out" / "audit.json").read_text())
     findings = {f["kind"]: f for f in report["findings"]}
     assert findings["unusable-files"]["files"] == ["IM-9999-0001.jpeg"]
     assert source.name in findings["identical-split"]["files"][0]
     assert "person9999_virus_1.jpeg" in result.stdout
-    assert call("audit", tmp_path / "nothing").returncode == 1
+    assert call_here("audit", tmp_path / "nothing").returncode == 1
