@@ -48,7 +48,7 @@ lint: install ## check the code in notebooks and tests
 
 site: install ## build the website with Quarto
 	@command -v quarto >/dev/null || { echo "make site needs Quarto on the path: get it from https://quarto.org/docs/get-started. The pages of 'make tutorial' need no Quarto."; exit 1; }
-	$(BIN)/nbdev_docs
+	$(BIN)/python -c 'from cxr_tutorial.dev.site import build_site; print(build_site())'
 
 bench: install ## measure speed beside what people run today, into benchmarks/speed.md; with CXR_REAL_DATA on real X-rays
 	$(BIN)/python benchmarks/speed.py $$CXR_REAL_DATA

@@ -66,6 +66,10 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
     data_files=extension_files(),
-    entry_points={"console_scripts": cfg["console_scripts"].split("\n")},
+    entry_points={
+        "console_scripts": cfg["console_scripts"].split("\n"),
+        # nbdev finds there what a name in back-ticks links to
+        "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
+    },
     zip_safe=False,
 )
