@@ -7,6 +7,10 @@ import re
 from functools import cache
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is imported
+    # One core for each process of the tests: threads of two would wait for each other's cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import nbformat
 import pytest
 from browser import _lab, chromium, jupyterlab, open_page  # noqa: F401 (fixtures)
@@ -164,9 +168,10 @@ def _shared(item) -> str | None:
     if "chapter" in item.fixturenames:
         return item.callspec.params["name"]
     made = item._fixtureinfo.name2fixturedefs.values()
-    if "chromium" in item.fixturenames or any(each[-1].scope == "module" for each in made):
-        return item.path.name
-    return None
+    costly = any(each[-1].scope == "module" for each in made)
+    if item.get_closest_marker("slow"):  # slower than what they share
+        costly = False
+    return item.path.name if costly or "chromium" in item.fixturenames else None
 
 
 def _place(item) -> tuple:
