@@ -269,8 +269,11 @@ def test_a_borrowed_model_comes_back_as_it_was():
 
 @pytest.mark.parametrize("use", [predict, extract_features, cached_features, fit])
 @pytest.mark.parametrize("broken", [False, True])
-def test_whatever_works_with_a_model_borrows_it(use, broken):
+def test_whatever_works_with_a_model_borrows_it(use, broken, monkeypatch):
     "On a computer with a GPU, the reader's next line finds the model on the CPU again."
+    device = torch.device("cpu:0")  # where it is sent has another name than where it was, "cpu"
+    for module in ("environment", "training", "loaders", "cache.features"):
+        monkeypatch.setattr(f"cxr_tutorial.{module}.choose_device", lambda: device)
     network, loaders = traveller(), [loader(images=IMAGES / 0 if broken else IMAGES)]
     if use is fit:
         loaders *= 2
@@ -279,7 +282,8 @@ def test_whatever_works_with_a_model_borrows_it(use, broken):
             use(network, *loaders)
     else:
         use(network, *loaders)
-    assert network.places[-1] == "cpu" and "None" not in network.places
+    assert network.places[0] == "cpu:0" and network.places[-1] == "cpu"
+    assert network.places.count("cpu:0") == network.places.count("cpu"), "not given back"
     assert [module.training for module in network] == [True, False, True, True]
 
 
