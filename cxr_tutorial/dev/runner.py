@@ -23,7 +23,7 @@ from .kernels import kernel_manager_class
 from .pages import add_alt_texts, to_html
 from ..environment import PITFALL_MIME, data_dir
 from ..files.atomic import atomic_path, write_csv
-from ..lab.assets import ROOMS, cell_options, list_chapters, notebook_folder, page_name
+from ..lab.assets import STORED, cell_options, list_chapters, notebook_folder, page_name
 from ..parallel.processes import progress
 from ..phantom.cohort import default_cohort
 
@@ -166,14 +166,14 @@ def run_chapters(
     only: tuple = (),  # names or beginnings of names; all when empty
     inplace: bool = False,  # also put the executed notebooks back into `folder`
     jobs: int | None = None,  # at the same time, one thread each; 2 when not given, if there are 2
-    rooms: bool = False,  # also execute the rooms; if not, their pages show the stored outputs
+    rooms: bool = False,  # also execute what is in `STORED`; if not, it keeps its outputs
 ) -> pd.DataFrame:  # the table of pitfalls: pitfall, chapter, wrong way, right way, truth
     "Execute notebooks, make HTML pages, and collect the pitfalls. Raises `ChapterError`."
     folder, out = notebook_folder(folder), Path(out).resolve()
     chapters, jobs = list_chapters(folder, only), jobs or min(2, os.cpu_count() or 1)
     names = ["index", *(page_name(c, folder) for c in list_chapters(folder))][:-1]
     threads = 1 if jobs > 1 and len(chapters) > 1 else None
-    stored = [] if rooms or only else [c for c in chapters if c.parent.name in ROOMS]
+    stored = [] if rooms or only else [c for c in chapters if c.parent.name in STORED]
     rows, seconds = [], {}
     _simulate_first(chapters)
     with ThreadPoolExecutor(jobs) as pool:
