@@ -58,6 +58,8 @@ setup(
     author=cfg["author"],
     author_email=cfg["author_email"],
     url=cfg["git_url"],
+    # an installed package finds the address and the branch of the course there (dev/links)
+    project_urls={"Source": f"{cfg['git_url']}/tree/{cfg['branch']}"},
     license="Apache-2.0",
     distclass=WithDataFiles,
     cmdclass={"build_py": BuildWithNotebooks},
