@@ -1,0 +1,71 @@
+"""The look-up pages and the home page list what is there today, and every link of theirs lands."""
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import NBS, NOTEBOOKS
+
+from cxr_tutorial.lab.assets import cell_options
+from cxr_tutorial.lab.indexes import list_pitfalls, pitfall_cards
+
+LINK = re.compile(r"\]\(([\w/.]+\.ipynb)(?:#([^)\s]+))?\)")
+DEFINITION = re.compile(r"^(?:def|class) (\w+)|^(\w+)(?:: [^=]+)? = ", re.M)
+
+
+def cells(name: str) -> list[nbformat.NotebookNode]:
+    return nbformat.read(NBS / f"{name}.ipynb", 4).cells
+
+
+def shown(name: str) -> list[str]:
+    "The Markdown that the code cells of a notebook have put out."
+    outputs = [output for cell in cells(name) for output in cell.get("outputs", [])]
+    return [
+        output.data["text/markdown"]
+        for output in outputs
+        if "text/markdown" in output.get("data", {})
+    ]
+
+
+@cache
+def anchors(name: str) -> dict[str, set[str]]:
+    """Where a link into a notebook can land: on headings everywhere; on exported definitions and on
+    the cells of a pitfall only on pages, not in JupyterLab, which opens the notebook at its top."""
+    found = {"heading": set(), "definition": set(), "label": set()}
+    for cell in cells(name):
+        if cell.cell_type == "markdown":
+            headings = re.findall(r"^#+ (.+)$", cell.source, re.M)
+            found["heading"] |= {heading.strip().replace(" ", "-") for heading in headings}
+        elif cell.cell_type == "code":
+            options = cell_options(cell.source)
+            if "export" in options:
+                found["definition"] |= {a or b for a, b in DEFINITION.findall(cell.source)}
+            if "classes" in options:
+                found["label"].add(options["label"])
+    return found
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_links_in_outputs_land(name):
+    for text in shown(name):
+        for link, anchor in LINK.findall(text):
+            target = Path(os.path.normpath(Path(name).parent / link)).with_suffix("").as_posix()
+            assert target in NOTEBOOKS, link
+            assert not anchor or anchor in set().union(*anchors(target).values()), (
+                f"{link}#{anchor}"
+            )
+
+
+def test_the_index_of_the_pitfalls_shows_today_s_numbers():
+    pitfalls, pages = list_pitfalls(), "\n".join(shown("lookup/pitfalls"))
+    for row in pitfalls.to_dict("records"):
+        card = pitfall_cards(pitfalls[pitfalls.pitfall == row["pitfall"]]).data
+        assert card in pages, f"{row['pitfall']}: run lookup/pitfalls again, with `make outputs`"
+    assert pages.count("### [") == len(pitfalls) >= 25
+    labels = {label for name in NOTEBOOKS for label in anchors(name)["label"]}
+    assert {f"check-{slug}" for slug in pitfalls.pitfall} == {
+        t for t in labels if t[:6] == "check-"
+    }
