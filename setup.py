@@ -61,6 +61,7 @@ setup(
     # an installed package finds the address and the branch of the course there (dev/links)
     project_urls={"Source": f"{cfg['git_url']}/tree/{cfg['branch']}"},
     license="Apache-2.0",
+    classifiers=[f"Programming Language :: Python :: {one}" for one in cfg["pythons"].split()],
     distclass=WithDataFiles,
     cmdclass={"build_py": BuildWithNotebooks},
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
