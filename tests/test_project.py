@@ -96,6 +96,7 @@ def imports_of(modules: dict[str, str]) -> set[str]:
         "IPython": "ipython",
         "matplotlib_inline": "matplotlib-inline",
         "jupyter_client": "jupyter-client",
+        "yaml": "PyYAML",
     }
     code = "\n".join(text for name, text in modules.items() if name != "_modidx.py")
     found = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.M))

@@ -20,7 +20,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from .kernels import kernel_manager_class
-from .pages import add_alt_texts, to_html
+from .pages import add_alt_texts, write_pages
 from ..environment import PITFALL_MIME, data_dir
 from ..files.atomic import atomic_path, write_csv
 from ..lab.assets import STORED, cell_options, list_chapters, notebook_folder, page_name
@@ -136,15 +136,9 @@ def _simulate_first(chapters: list[Path]) -> None:
 
 # %% ../../nbs/dev/runner.ipynb #c5a1e080
 def _run_one(
-    chapter: Path,
-    run: bool,
-    folder: Path,
-    out: Path,
-    names: list,
-    inplace: bool,
-    threads: int | None,
+    chapter: Path, run: bool, folder: Path, out: Path, inplace: bool, threads: int | None
 ) -> tuple[list[dict], float]:
-    "Execute one notebook (if `run`) and write it and its page: its pitfalls, and the seconds."
+    "Execute one notebook (if `run`) and write it: its pitfalls, and the seconds."
     start, name = time.perf_counter(), page_name(chapter, folder)
     notebook = nbformat.read(chapter, 4)
     try:
@@ -152,12 +146,27 @@ def _run_one(
             execute(notebook, chapter.parent, name, threads=threads)
     finally:
         _write_text(nbformat.writes(notebook) + "\n", out / "notebooks" / f"{name}.ipynb")
-    place = names.index(name)
-    before, after = [None, *names][place], [*names, None][place + 1]
-    _write_text(to_html(notebook, name, before, after), out / "html" / f"{name}.html")
     if inplace and run:
         _write_text(nbformat.writes(notebook) + "\n", chapter)
     return pitfalls_of(notebook), round(time.perf_counter() - start, 1)
+
+# %% ../../nbs/dev/runner.ipynb #runner-run-all
+def _run_all(
+    chapters: list[Path], stored: list[Path], jobs: int, same: tuple
+) -> tuple[list[dict], dict[str, float]]:
+    "Execute notebooks side by side: the rows of their pitfalls, and the seconds of each."
+    rows, seconds = [], {}
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(_run_one, c, c not in stored, *same) for c in chapters]
+        try:
+            for number, run in enumerate(progress(runs, "executing", "notebook", leave=True)):
+                name = page_name(chapters[number], same[0])
+                found, seconds[name] = run.result()
+                rows += [{"chapter": name, **row} for row in found]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those not yet started never start
+            raise
+    return rows, seconds
 
 # %% ../../nbs/dev/runner.ipynb #5699a79d
 def run_chapters(
@@ -168,29 +177,22 @@ def run_chapters(
     jobs: int | None = None,  # at the same time, one thread each; 2 when not given, if there are 2
     rooms: bool = False,  # also execute what is in `STORED`; if not, it keeps its outputs
 ) -> pd.DataFrame:  # the table of pitfalls: pitfall, chapter, wrong way, right way, truth
-    "Execute notebooks, make HTML pages, and collect the pitfalls. Raises `ChapterError`."
+    "Execute notebooks, make all pages, and collect the pitfalls. Raises `ChapterError`."
     folder, out = notebook_folder(folder), Path(out).resolve()
     chapters, jobs = list_chapters(folder, only), jobs or min(2, os.cpu_count() or 1)
-    names = ["index", *(page_name(c, folder) for c in list_chapters(folder))][:-1]
     threads = 1 if jobs > 1 and len(chapters) > 1 else None
     stored = [] if rooms or only else [c for c in chapters if c.parent.name in STORED]
-    rows, seconds = [], {}
     _simulate_first(chapters)
-    with ThreadPoolExecutor(jobs) as pool:
-        same = (folder, out, names, inplace, threads)
-        runs = [pool.submit(_run_one, c, c not in stored, *same) for c in chapters]
-        try:
-            for number, run in enumerate(progress(runs, "executing", "notebook", leave=True)):
-                name = page_name(chapters[number], folder)
-                found, seconds[name] = run.result()
-                rows += [{"chapter": name, **row} for row in found]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # those not yet started never start
-            raise
+    try:
+        rows, seconds = _run_all(chapters, stored, jobs, (folder, out, inplace, threads))
+    except ChapterError:  # the failed notebook is shown as it stopped
+        write_pages(folder, out)
+        raise
     table = pd.DataFrame(rows, columns=["pitfall", "chapter", "wrong way", "right way", "truth"])
     write_csv(table, out / "pitfalls.csv")
     times = pd.DataFrame({"chapter": seconds.keys(), "seconds": seconds.values()})
     write_csv(times, out / "seconds.csv")
+    write_pages(folder, out)
     return table
 
 # %% ../../nbs/dev/runner.ipynb #ede83c12
