@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from conftest import NBS, NOTEBOOKS
 
+from cxr_tutorial.lab.api import api_section, list_api
 from cxr_tutorial.lab.assets import cell_options
 from cxr_tutorial.lab.indexes import list_pitfalls, pitfall_cards
 
@@ -69,3 +70,13 @@ def test_the_index_of_the_pitfalls_shows_today_s_numbers():
     assert {f"check-{slug}" for slug in pitfalls.pitfall} == {
         t for t in labels if t[:6] == "check-"
     }
+
+
+def test_the_index_of_the_api_shows_today_s_library():
+    api, pages = list_api(), "\n".join(shown("lookup/api"))
+    for room in api.room.unique():
+        section = api_section(api, room).data
+        assert section in pages, f"{room}: run lookup/api again, with `make outputs`"
+    for row in api[api.kind != "constant"].itertuples():
+        assert row.name in anchors(row.page)["definition"], f"{row.page} does not export {row.name}"
+        assert f"](../{row.page}.ipynb#{row.name})`(" in pages
