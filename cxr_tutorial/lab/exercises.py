@@ -185,9 +185,10 @@ def _time_limit(seconds: float):
 def _own_line(error: BaseException) -> str:
     "The line of the learner's code in which an error arose, in words; empty if it is in none."
     paths = sysconfig.get_paths()
-    others = [str(Path(cxr_tutorial.__file__).parent), paths["stdlib"], paths["purelib"]]
+    others = (str(Path(cxr_tutorial.__file__).parent), paths["stdlib"], "<frozen")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((*others, "<frozen")):
+        library = "site-packages" in frame.filename or frame.filename.startswith(others)
+        if not library:
             shown = f" (`{frame.line.strip().replace('`', '')}`)" if frame.line else ""
             return f" in line {frame.lineno} of its cell{shown}"
     return ""
