@@ -80,3 +80,31 @@ def test_the_index_of_the_api_shows_today_s_library():
     for row in api[api.kind != "constant"].itertuples():
         assert row.name in anchors(row.page)["definition"], f"{row.page} does not export {row.name}"
         assert f"](../{row.page}.ipynb#{row.name})`(" in pages
+
+
+INTRODUCED = (  # how a chapter introduces a term, in italics
+    r"called \*([^*]+)\*",
+    r"\b[Aa]n? \*([^*]+)\* (?:is|asks|answers)\b",
+    r"\*(\w[^*]+)\*(?:: |, the )",
+    r"\*(\w[^*]+)\* \((?!\[)",
+    r"\(\*([^*]+)\*[;)]",
+    r"(?:[Tt]his is|calls that number) the \*([^*]+)\*",
+    r"\bis \*([^*]+)\*(?: by |\. )",
+)
+NO_TERMS = {"patients"}  # emphasis
+
+
+def test_the_glossary_lists_each_term_that_a_chapter_introduces():
+    page = "\n".join(cell.source for cell in cells("lookup/glossary"))
+    listed = [name.lower() for name in re.findall(r"^- \*\*(.+?)\*\*", page, re.M)]
+    found = {}
+    for name in NOTEBOOKS:
+        for cell in cells(name) if name.startswith("course/") else []:
+            if cell.cell_type == "markdown":
+                text = " ".join(cell.source.replace("**", "").split())
+                for pattern in INTRODUCED:
+                    found |= {term.lower(): name for term in re.findall(pattern, text)}
+    assert len(listed) > 80 and {"folds", "backbone", "bootstrap", "modality lut"} <= set(found)
+    for term in set(found) - NO_TERMS:
+        start = term.rstrip("s")[:6]  # "folds" are listed as "fold", "augmented" as "augmentation"
+        assert any(entry.startswith(start) for entry in listed), f"{found[term]}: {term}"
