@@ -57,7 +57,7 @@ def test_readme_is_in_step(tmp_path):
 
 def test_readme_names_the_two_commands_first_and_its_links_exist():
     text = (ROOT / "README.md").read_text()
-    first = text[text.index("```") :].split("```")[1]
+    first = text[text.index("```bash") :].split("```")[1]
     assert re.findall(r"^make \w+", first, re.M) == ["make tutorial", "make test"]
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / link).exists(), link
