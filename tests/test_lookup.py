@@ -44,7 +44,7 @@ def anchors(name: str) -> dict[str, set[str]]:
             options = cell_options(cell.source)
             if "export" in options:
                 found["definition"] |= {a or b for a, b in DEFINITION.findall(cell.source)}
-            if "classes" in options:
+            if "label" in options and "classes" in options:
                 found["label"].add(options["label"])
     return found
 
