@@ -151,7 +151,8 @@ def api_section(
     lines = []
     for module, rows in api[api.room == room].groupby("module", sort=False):
         first, records = rows.iloc[0], rows.to_dict("records")
-        lines += [f"### [{module}](../{first.module_page}.ipynb)", "", first.module_about, ""]
+        page = f"[notebook](../{first.module_page}.ipynb)"
+        lines += [f"### {module}", "", f"{first.module_about} ({page})", ""]
         lines += [_entry(row) for row in records if row["kind"] != "constant"]
         constants = []
         for row in records:

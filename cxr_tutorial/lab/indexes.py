@@ -95,15 +95,14 @@ _WAYS = {"wrong way": "✕ Wrong way", "right way": "✓ Right way", "truth": "�
 def _card(row: dict) -> str:
     "A card. What was not asked on real X-rays has no column there."
     chapter, real = f"../{row['chapter']}.ipynb", pd.notna(row["real truth"])
-    lines = [f"### [{row['title']}](../{row['link']})", "", f"*{row['said']}*", ""]
+    lines = [f"### {row['title']}", "", f"*{row['said']}*", ""]
     lines += ["| way | on the phantom | on real X-rays |" if real else "| way | on the phantom |"]
     lines += ["|:---|:---|:---|" if real else "|:---|:---|"]
     for way, words in _WAYS.items():
         lines.append(f"| {words} | {row[way]} |" + (f" {row[f'real {way}']} |" if real else ""))
-    check = f"[the cell that checks it]({chapter}#check-{row['pitfall']})"
-    where = f"Chapter [{row['chapter'][7:9]}]({chapter}), {check}"
-    where += "." if real else ". Not asked on real X-rays."
-    return "\n".join([*lines, "", where])
+    where = f"[Read it in chapter {row['chapter'][7:9]}](../{row['link']}), or go to "
+    where += f"[the cell that checks it]({chapter}#check-{row['pitfall']})."
+    return "\n".join([*lines, "", where + ("" if real else " Not asked on real X-rays.")])
 
 # %% ../../nbs/lab/indexes.ipynb #labind0018
 def pitfall_cards(
