@@ -11,7 +11,12 @@ from conftest import NBS, NOTEBOOKS
 
 from cxr_tutorial.lab.api import api_section, list_api
 from cxr_tutorial.lab.assets import cell_options
-from cxr_tutorial.lab.indexes import list_pitfalls, pitfall_cards
+from cxr_tutorial.lab.indexes import (
+    chapters_table,
+    list_pitfalls,
+    pitfall_cards,
+    pitfall_in_view,
+)
 
 LINK = re.compile(r"\]\(([\w/.]+\.ipynb)(?:#([^)\s]+))?\)")
 DEFINITION = re.compile(r"^(?:def|class) (\w+)|^(\w+)(?:: [^=]+)? = ", re.M)
@@ -58,6 +63,16 @@ def test_links_in_outputs_land(name):
             assert not anchor or anchor in set().union(*anchors(target).values()), (
                 f"{link}#{anchor}"
             )
+
+
+def test_the_home_page_shows_today_s_chapters_and_numbers():
+    "Titles, minutes and the numbers of the mistake in view are those of the chapters."
+    view, chapters = shown("index")
+    said = "run index.ipynb again, with `make outputs`, then `make readme`"
+    assert view == pitfall_in_view("image-level-leakage").data, said
+    assert chapters == chapters_table().data, said
+    pair = [cell_options(cell.source).get("classes") for cell in cells("index")]
+    assert pair.index("right") == pair.index("wrong") + 1
 
 
 def test_the_index_of_the_pitfalls_shows_today_s_numbers():

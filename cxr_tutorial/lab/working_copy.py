@@ -84,6 +84,9 @@ so that its cells count as run.
 **To begin a chapter afresh**, type `cxr-tutorial lab --reset 04` in a terminal, for chapter 04.
 What you had is kept in the folder `backups`.
 
+**To look something up**, open the [pitfalls](lookup/pitfalls.ipynb), the
+[glossary](lookup/glossary.ipynb) or the [API](lookup/api.ipynb).
+
 **To see how the library is built**, look into the other folders; the [home page](index.ipynb) says
 what is where."""
 
