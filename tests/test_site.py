@@ -200,6 +200,14 @@ def test_links_land(name, built, addresses):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
+def test_files_that_are_linked_are_there(name, built):
+    for target in re.findall(r"\]\(([\w./-]+)\)", prose(page(built, name))):
+        if not target.endswith((".ipynb", ".html")):
+            file = os.path.normpath(proc(built) / Path(name).parent / target)
+            assert Path(file).is_file() and proc(built) in Path(file).parents, target
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_headings_have_ids_of_their_own(name, built):
     "Quarto numbers the second of two equal headings, and a link would lead to the first."
     definitions = set()
@@ -207,8 +215,10 @@ def test_headings_have_ids_of_their_own(name, built):
         if cell.get("id", "").startswith("about-"):
             found = re.findall(r"^#+ ([\w.]+)(?: \{#(.+)\})?$", cell.source, re.M)
             definitions.update(given or quarto_id(title) for title, given in found)
-    all_ids = headings(page(built, name))
+    labels = [cell_options(c.source).get("label") for c in page(built, name).cells]
+    all_ids = [*headings(page(built, name)), *labels]
     twice = [one for one in definitions if all_ids.count(one) != 1]
+    twice += [one for one in filter(None, labels) if all_ids.count(one) != 1]
     assert not twice, twice
 
 

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 
 from .links import page_links, repository
 from .navigation import Group, Page, read_contents
-from ..lab.assets import list_chapters, page_name
+from ..lab.assets import cell_options, list_chapters, page_name
 from ..lab.docstrings import read_fields, read_header
 
 # %% ../../nbs/dev/site.ipynb #site0006
@@ -168,6 +168,18 @@ def _document(notebook: NotebookNode, root: Path) -> None:
         cells.append(cell)
     notebook.cells = cells
 
+# %% ../../nbs/dev/site.ipynb #site-nb-4
+def _to_repository(text: str, name: str, root: Path) -> str:
+    "Links to files that are no part of the site, such as ../CONTRIBUTING.md, lead to GitHub."
+    address, branch = repository(root / "settings.ini")
+
+    def published(found: re.Match) -> str:
+        file = os.path.normpath(os.path.join("nbs", os.path.dirname(name), found[1]))
+        inside = file.startswith(("nbs", ".."))
+        return found[0] if inside else f"]({address}/blob/{branch}/{file})"
+
+    return re.sub(r"\]\(((?:\.\./)+[\w./-]+)\)", published, text)
+
 # %% ../../nbs/dev/site.ipynb #site-nb-2
 def _links_under_title(name: str, root: Path) -> str:
     "Where the notebook of a page can be downloaded and, if it runs alone, opened."
@@ -216,11 +228,13 @@ def for_site(
     _set_apart(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _site_links(cell.source)
+            cell.source = _to_repository(_site_links(cell.source), name, root)
         for output in cell.get("outputs", []):
             for kind in ("text/markdown", "text/html"):
                 if kind in output.get("data", {}):
                     output.data[kind] = _site_links(output.data[kind])
+        if cell_options(cell.source).get("label") == "quiz":  # the heading above has this id
+            cell.source = re.sub(r"^#\|\s*label: quiz\n", "", cell.source, flags=re.M)
     links = nbformat.v4.new_markdown_cell(_links_under_title(name, root), id="links-of-the-page")
     notebook.cells.insert(1, links)
     # nbdev looks at the cell behind an exported one, and fails if there is none
