@@ -89,7 +89,11 @@ def list_pitfalls() -> pd.DataFrame:  # one row for each pitfall, in the order o
     return pd.DataFrame(rows, columns=[*facts, *ways, *(f"real {way}" for way in ways)])
 
 # %% ../../nbs/lab/indexes.ipynb #labind0016
-_WAYS = {"wrong way": "✕ Wrong way", "right way": "✓ Right way", "truth": "⚖ Truth"}
+_WAYS = {
+    "wrong way": "✕&nbsp;Wrong way",
+    "right way": "✓&nbsp;Right way",
+    "truth": "⚖&nbsp;Truth",
+}
 
 # %% ../../nbs/lab/indexes.ipynb #labind0017
 def _card(row: dict) -> str:
