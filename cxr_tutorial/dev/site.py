@@ -19,7 +19,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from .links import page_links, repository
+from .links import page_links, repository, write_install_cells
 from .navigation import Group, Page, read_contents
 from ..lab.assets import cell_options, list_chapters, page_name
 from ..lab.docstrings import read_fields, read_header
@@ -98,9 +98,9 @@ def _table(rows: list[tuple[str, str, str, str]]) -> str:
     def code(text: str) -> str:
         return f"`` {text} ``" if text else ""
 
-    titles = ["Parameter", "Type", "Default", "Meaning"]
+    titles, widths = ["Parameter", "Type", "Default", "Meaning"], [6, 5, 5, 12]
     used = [n for n in range(4) if n == 0 or any(row[n] for row in rows)]
-    table = [[titles[n] for n in used], [":---" for n in used]]
+    table = [[titles[n] for n in used], [":" + "-" * widths[n] for n in used]]
     for name, kind, default, meaning in rows:
         first = code(name) if name else "*returned*"
         cells = (first, code(kind), code(default), _plain(meaning))
@@ -358,4 +358,5 @@ def build_site(
         place = docs / "notebooks" / notebook.relative_to(root / "nbs")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(notebook, place)
+    write_install_cells(docs / "notebooks", repository(root / "settings.ini"))  # of a fork
     return docs
