@@ -1,6 +1,5 @@
 """What a cell shows, as words and numbers, and whether two runs of it show the same."""
 
-import math
 import re
 
 import nbformat
@@ -15,10 +14,9 @@ def shown(cell: nbformat.NotebookNode) -> str:
     texts = []
     for output in cell.get("outputs", []):
         data = output.get("data", {})
-        plain = data.get("text/plain", "")
-        page = data.get("text/html", "") if re.match(r"<[\w.]+( object| at|>)", plain) else ""
-        texts.append(output.get("text", "") if output.get("name") == "stdout" else page or plain)
-    text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]+>", " ", "\n".join(texts), flags=re.S)
+        printed = output.get("text", "") if output.get("name") == "stdout" else ""
+        texts.append(data.get("text/html") or data.get("text/plain", printed))
+    text = re.sub(r"<(script|style|svg)\b.*?</\1>|<[^>]+>", " ", "\n".join(texts), flags=re.S)
     return re.sub(r"\b0x[0-9a-f]+|/\S*/tmp\w+", "…", text)
 
 
@@ -31,30 +29,30 @@ def value(number: str) -> float:
     return float(number.replace(",", "").replace("−", "-"))
 
 
-def step(number: str) -> float:
-    "What the last digit of a printed number is worth."
-    digits, _, exponent = number.partition("e")
-    return 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+def alike(stored: str, fresh: str) -> bool:
+    """Are two printed numbers the same, but for the processor?
+
+    Processors add up in other orders, and training makes more of it: the features of a network
+    differ in the last digits, what a head learns from them by up to 0.05. Measured on two (AMX, and
+    AVX-512 without it): all that is printed differs by less than 0.06, a tenth, or by one if it is
+    a count, but in the cells that say so."""
+    least = 0.06 if "." in stored + fresh else 1.0
+    tiny = "e-" in stored and "e-" in fresh  # p-values and rounding errors: the size counts
+    a, b = value(stored), value(fresh)
+    return abs(a - b) <= max(0.1 * abs(a), 0.0 if tiny else least)
 
 
-def differences(
-    stored: nbformat.NotebookNode, fresh: nbformat.NotebookNode, relative: float, steps: float
-) -> list[str]:
-    """Cells that show other words, or numbers that are further apart than `relative` of the larger
-    and `steps` of the last digit printed. A cell with the option `varies` says what may differ."""
+def differences(stored: nbformat.NotebookNode, fresh: nbformat.NotebookNode) -> list[str]:
+    "Cells that show other words or numbers. One with the option `varies` says why it may."
     found = []
     for number, (old, new) in enumerate(zip(stored.cells, fresh.cells, strict=True)):
         if old.cell_type != "code" or "varies" in cell_options(old.source):
             continue
         (words, values), (new_words, new_values) = parts(shown(old)), parts(shown(new))
         if words != new_words:
-            changed = [pair for pair in zip(words, new_words) if pair[0] != pair[1]][:3]
+            changed = [(a, b) for a, b in zip(words, new_words, strict=False) if a != b][:3]
             found.append(f"cell {number}: {len(words)} and {len(new_words)} words: {changed}")
             continue
-        for a, b in zip(values, new_values, strict=True):
-            far = abs(value(a) - value(b))
-            if far > max(relative * abs(value(a)), steps * max(step(a), step(b))) or math.isnan(
-                far
-            ):
-                found.append(f"cell {number}: {a} is stored, {b} was found")
+        pairs = [pair for pair in zip(values, new_values, strict=True) if not alike(*pair)]
+        found += [f"cell {number}: {a} is stored, {b} was found" for a, b in pairs]
     return found
