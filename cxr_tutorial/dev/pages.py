@@ -202,7 +202,7 @@ def _without_links(html: str) -> str:
     "HTML for a place that is a link, or a heading."
     return re.sub(r"</?a\b[^>]*>", "", html)
 
-# %% ../../nbs/dev/pages.ipynb #pages-bf00eccf
+# %% ../../nbs/dev/pages.ipynb #pages-540ca8a8
 class _MathRenderer(IPythonRenderer):
     "Markdown with mathematics that needs no script."
 
@@ -210,12 +210,12 @@ class _MathRenderer(IPythonRenderer):
         return _mathematics(body, "inline")
 
     def block_math(self, body):
-        return _mathematics(body, "block")
+        return f'<div class="math">{_mathematics(body, "block")}</div>'
 
     def latex_environment(self, name, body):
-        return _mathematics(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 
-# %% ../../nbs/dev/pages.ipynb #pages-8da04030
+# %% ../../nbs/dev/pages.ipynb #pages-b84300f0
 class _Renderer(_MathRenderer):
     "Markdown as these pages show it."
 
@@ -238,6 +238,10 @@ class _Renderer(_MathRenderer):
     def codespan(self, text):
         html, link = super().codespan(text), _definition_link(text, self.draft)
         return f'<a class="name" href="{escape(link)}">{html}</a>' if link else html
+
+    def block_code(self, code, info=None):
+        html = super().block_code(code, info)
+        return html if "highlight" in html[:30] else f'<div class="highlight">{html}</div>\n'
 
     def block_html(self, html):
         return _output_html(html, self.draft)

@@ -58,14 +58,14 @@ def sections_of(
             found[-1].text = f"{found[-1].text} {plain_text(piece)}".strip()
     return found
 
-# %% ../../nbs/dev/search.ipynb #search-17d4ec78
+# %% ../../nbs/dev/search.ipynb #search-f947bb71
 def write_index(
     sections: list[Section],  # of all pages
     file: Path,  # a script
 ) -> Path:  # the file written
     "Write the index that the pages search."
     rows = [[s.link, s.page, s.heading, s.text] for s in sections]
-    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("],[", "],\n[")
+    text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     with atomic_path(file) as partial:
-        partial.write_text(f"window.cxrSections = {text};\n", encoding="utf-8")
+        partial.write_text(f"window.cxrSections = [{text}];\n", encoding="utf-8")
     return file

@@ -43,7 +43,7 @@
     set();
   }
   const current = find(".side [aria-current]");
-  const box = find(".side > nav");
+  const box = find(".side");
   if (current) box.scrollTop = current.offsetTop - box.offsetTop - box.clientHeight / 2;
 
   // --- a box that scrolls can be reached by keyboard; one that does not need not be ---
@@ -53,7 +53,7 @@
     else node.removeAttribute("tabindex");
   };
   const watch = new ResizeObserver((changes) => changes.forEach(({ target }) => scrolls(target)));
-  all(".table-box, pre.output").forEach((node) => watch.observe(node));
+  all(".table-box, .math, pre.output").forEach((node) => watch.observe(node));
 
   // --- copy buttons ---
 
