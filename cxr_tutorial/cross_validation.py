@@ -55,6 +55,7 @@ class PatientKFold(BaseCrossValidator):
         self.n_splits, self.seed = n_splits, seed
 
     def get_n_splits(self, X=None, y=None, groups=None) -> int:
+        "The number of folds; scikit-learn asks for it."
         return self.n_splits
 
     def fold_numbers(self, y, groups) -> np.ndarray:

@@ -155,6 +155,7 @@ class BestEpoch:
         return self
 
     def add(self, **row) -> None:  # train_loss, val_loss and whatever else should be noted
+        "Note an epoch. Raises `FloatingPointError` for a loss that is not finite."
         if not (math.isfinite(row["train_loss"]) and math.isfinite(row["val_loss"])):
             raise FloatingPointError(f"the loss is not finite: {row}. Lower lr, look at the inputs")
         self.rows.append(row)
@@ -170,7 +171,8 @@ class BestEpoch:
             print("stopped by hand; the best epoch so far is restored")
         return self.stopped  # nothing else is swallowed
 
-    def history(self) -> pd.DataFrame:  # one row per epoch; best marks the one that is restored
+    def history(self) -> pd.DataFrame:  # one row per epoch
+        "What was noted; the column `best` marks the epoch that is restored."
         columns = ["train_loss", "val_loss", "val_auroc", "lr", "seconds"]
         table = pd.DataFrame(self.rows, columns=columns)
         table.index = pd.RangeIndex(1, len(table) + 1, name="epoch")

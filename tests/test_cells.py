@@ -137,3 +137,17 @@ def test_every_assertion_says_what_was_found(name):
                 said = ast.walk(node.msg) if node.msg else []
                 found = any(isinstance(part, ast.FormattedValue) for part in said)
                 assert found, f"cell {number} does not say what was found: {ast.unparse(node)}"
+
+
+def test_methods_say_what_they_do():
+    "Public methods of public classes have a docstring: the index of the API shows it."
+    silent, inherited = [], ("forward", "train")  # PyTorch documents these
+    for file in sorted((NBS.parent / "cxr_tutorial").rglob("*.py")):
+        for kind in ast.parse(file.read_text(encoding="utf-8")).body:
+            if not isinstance(kind, ast.ClassDef) or kind.name.startswith("_"):
+                continue
+            for method in kind.body:
+                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                    if not ast.get_docstring(method) and method.name not in inherited:
+                        silent.append(f"{file.name}: {kind.name}.{method.name}")
+    assert not silent, f"no docstring: {silent}"

@@ -38,6 +38,7 @@ class Ridge(ClassifierMixin, BaseEstimator):
         self.strength = strength
 
     def fit(self, X, y):
+        "Least squares with the penalty, on centred features."
         self.classes_, self.seen_ = np.unique(y), np.asarray(X, float)
         centred = self.seen_ - self.seen_.mean(axis=0)
         penalty = self.strength * np.eye(centred.shape[1])
@@ -45,12 +46,14 @@ class Ridge(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X):
+        "A score for each row, higher for the second class."
         scores = np.asarray(X, float) @ self.coef_
         if self.log is not None:
             self.log.append((self.strength, self.seen_, np.asarray(X, float), scores))
         return scores
 
     def predict(self, X):
+        "The class of each row."
         return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
 # %% ../../nbs/exercises/09_nested_cross_validation.ipynb #exo-nestedcros-019

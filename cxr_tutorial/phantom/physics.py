@@ -103,11 +103,13 @@ class Beam:
     axis: tuple[float, float] | None = None  # row and column of the central ray; None: the middle
 
     @property
-    def magnification(self) -> float:  # of what lies at the patient's centre
+    def magnification(self) -> float:
+        "How much larger what lies at the patient's centre is on the detector."
         return self.source_distance / (self.source_distance - self.gap)
 
     @property
-    def central_ray(self) -> tuple[float, float]:  # row and column where it falls
+    def central_ray(self) -> tuple[float, float]:
+        "Row and column where the central ray falls."
         return self.axis or ((self.size[0] - 1) / 2, (self.size[1] - 1) / 2)
 
 # %% ../../nbs/phantom/physics.ipynb #644d34bd
