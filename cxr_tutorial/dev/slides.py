@@ -37,7 +37,7 @@ class Slide:
 
 # %% ../../nbs/dev/slides.ipynb #slides008
 def _code(source: str, language: str = "python") -> str:
-    "Coloured code, without the lines that steer nbdev and Quarto."
+    "Coloured code, without the lines that steer how it is shown."
     text = re.sub(r"^#\|.*\n?", "", source, flags=re.M).strip()
     return highlight(text, get_lexer_by_name(language or "text"), HtmlFormatter(cssclass="code"))
 
