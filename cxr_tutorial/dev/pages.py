@@ -84,14 +84,15 @@ def _readable(cell: NotebookNode) -> bool:
         cell.metadata["tags"] = [options["classes"]]
     return True
 
-# %% ../../nbs/dev/pages.ipynb #pages-4de0ad6e
+# %% ../../nbs/dev/pages.ipynb #pages-ff329541
 def _mark_pitfalls(cells: list[NotebookNode]) -> None:
-    "Say of the cells of a pitfall which is the first and which the last: they stand together."
-    parts = [(cell.metadata.get("tags") or [""])[0] for cell in cells]
-    for number in range(len(cells) - 2):
-        if parts[number : number + 3] == ["wrong", "right", "check"]:
+    "Say where wrong, right and, if there is one, the check begin and end: they stand together."
+    parts = [(cell.metadata.get("tags") or [""])[0] for cell in cells] + [""]
+    for number, part in enumerate(parts[:-2]):
+        if part == "wrong" and parts[number + 1] == "right":
+            last = number + 2 if parts[number + 2] == "check" else number + 1
             cells[number].metadata["pitfall"] = "first"
-            cells[number + 2].metadata["pitfall"] = "last"
+            cells[last].metadata["pitfall"] = "last"
 
 # %% ../../nbs/dev/pages.ipynb #pages-79b3768c
 def for_reading(
@@ -178,13 +179,21 @@ def _mathematics(latex: str, display: str) -> str:
     made = convert(latex.strip(), display=display)
     return made.replace("<math ", f'<math alttext="{escape(latex.strip())}" ', 1)
 
-# %% ../../nbs/dev/pages.ipynb #pages-4324fc70
+# %% ../../nbs/dev/pages.ipynb #pages-fee8ec42
+def _is_wordy(table: str) -> bool:
+    "Do most cells of a table hold words?"
+    cells = [plain_text(cell) for cell in re.findall(r"<td\b[^>]*>(.*?)</td>", table, re.S)]
+    words = [cell for cell in cells if re.search(r"[^\W\d_]{3}", cell) and cell.lower() != "nan"]
+    return len(words) > len(cells) / 2
+
+# %% ../../nbs/dev/pages.ipynb #pages-cc5c44a0
 def _boxed(table: str, draft: _Draft) -> str:
     "A table in its box."
     draft.tables += 1
     name = f"Table {draft.tables}" + (f": {draft.headings[-1][2]}" if draft.headings else "")
+    kind = "table-box text" if _is_wordy(table) else "table-box"
     return (
-        f'<div class="table-box" role="region" tabindex="0" aria-label="{escape(name)}">'
+        f'<div class="{kind}" role="region" tabindex="0" aria-label="{escape(name)}">'
         f"{table.strip()}</div>\n"
     )
 
