@@ -194,7 +194,7 @@ def _official_parts(folder: Path, files: pd.Series) -> tuple[pd.Series, list[dic
     listed = {}
     for part, name in (("train", "train_val_list.txt"), ("test", "test_list.txt")):
         found = [file for level in ("", "*/") for file in folder.glob(level + name)]
-        listed[part] = set(found[0].read_text().split()) if found else set()
+        listed[part] = set(found[0].read_text(encoding="utf-8").split()) if found else set()
     parts = pd.Series(None, files.index, dtype=object)
     for part, names in listed.items():
         parts[files.isin(names)] = part
