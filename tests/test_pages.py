@@ -26,6 +26,9 @@ from cxr_tutorial.lab.assets import cell_options
 
 WIDE, SMALL, PHONE = 2200, 1366, 390
 CHAPTER = "course/04_splits"
+# Rooms that show nothing but prose, code, printed text, tables and figures: in the light only.
+# In the dark, too: chapters, exercises, look-up and teaching pages, the rooms lab and dev, home.
+SAME_IN_THE_DARK = ("files", "parallel", "phantom", "cache", "statistics", "audit", "study")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +231,8 @@ def test_the_index_knows_every_section_and_nothing_hidden(site):
                 text = words(re.sub(r"^#\|.*", "", cell.source, flags=re.M))
                 if len(text) > 40:
                     hidden += 1
-                    assert text not in everything, cell.source
+                    leaked = text in everything  # pytest would compare the two for minutes
+                    assert not leaked, cell.source
     assert hidden > 40
 
 
@@ -360,7 +364,7 @@ def axe_problems(page, *rules: str, place: str = "html") -> list[str]:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_page_in_the_browser(name, site, browser):
     """It asks nothing of other hosts, says nothing in the console, never scrolls sideways, cuts no
-    code, and axe finds nothing serious: all rules in the light, contrast again in the dark."""
+    code, and axe finds nothing serious: all rules in the light, contrast in the dark."""
     page = browser.page
     page.goto((site / f"{name}.html").as_uri())
     for width in (PHONE, SMALL):
@@ -369,8 +373,9 @@ def test_a_page_in_the_browser(name, site, browser):
     page.evaluate(WITHOUT_CODE)
     page.evaluate("document.documentElement.dataset.bsTheme = 'light'")
     assert axe_problems(page) == []
-    page.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
-    assert axe_problems(page, "color-contrast") == []
+    if name.split("/")[0] not in SAME_IN_THE_DARK:
+        page.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
+        assert axe_problems(page, "color-contrast") == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
