@@ -48,7 +48,7 @@ def run(chapters, notebooks, out, inplace, jobs, rooms):
         table = run_chapters(notebooks, out, chapters, inplace, jobs, rooms)
     except ChapterError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"\nPages are in {out}/html (open index.html), executed notebooks in {out}/notebooks.")
+    click.echo(f"\nPages are in {out}/html (open index.html), notebooks in {out}/notebooks.")
     click.echo("For a memory stick, take both folders along.\n")
     click.echo(format_table(table) if len(table) else "These chapters have no pitfalls.")
 
