@@ -685,6 +685,48 @@ def noise_study(d, flip, seed) -> dict:
     }
 
 
+def pooled_hospitals(d):
+    """Bacteria or virus in two hospitals that are made of one: half of the children are shown with
+    another display curve, and each hospital gets its own share of bacterial pneumonia."""
+    y, kinds = d.hard.labels, ("pooled", "hospital alone", "within", "true", "tells hospital")
+    found = {kind: Figure(d) for kind in kinds}
+    for seed in SEEDS:
+        train, test, fresh, second = two_hospitals(d, seed)
+        x = np.where(second[:, None], d.pixels**1.5, d.pixels)
+        score = logistic().fit(x[train], y[train]).decision_function(x)
+        found["pooled"].add(test, rank(y[test], score[test]))
+        found["hospital alone"].add(test, rank(y[test], ~second[test]))
+        found["tells hospital"].add(test, rank(~second[test], score[test]))
+        parts = [test[second[test] == which] for which in (False, True)]
+        each = [rank(y[part], score[part]) for part in parts]
+        columns = [np.flatnonzero(np.isin(test, part)) for part in parts]
+        both = lambda w, e=each, c=columns: (e[0](w[:, c[0]]) + e[1](w[:, c[1]])) / 2
+        found["within"].add(test, both)
+        found["true"].add(fresh, rank(y[fresh], score[fresh]))
+    for kind, figure in found.items():
+        say(f"{kind}: {figure.long()}")
+    say(f"  pooled - true: {found['pooled'].minus(found['true'])}")
+    alone = f"the hospital alone {found['hospital alone'].mean:.3f}"
+    truth = f"{found['true']} in children of whom half have bacterial pneumonia in each hospital"
+    return f"AUROC {found['pooled']} pooled ({alone})", f"{found['within']} within", truth
+
+
+def two_hospitals(d, seed):
+    "Rows for training, test and a fresh test, one image each; who is in the second hospital."
+    rng = np.random.default_rng([51, seed])
+    rows = rng.permutation(some_patients(d, d.hard, 9999, seed, one_each=True))
+    second, parts = np.zeros(len(d.cohort), bool), ([], [], [])
+    for label, (many, few) in ((1, (400, 100)), (0, (100, 400))):
+        own = rows[d.hard.labels[rows] == label]
+        second[own[len(own) // 2 :]] = True
+        for where, count in ((False, many), (True, few)):
+            there = own[second[own] == where]
+            cuts = (count // 2, count, count + 100)
+            for part, some in zip(parts, np.split(there, cuts), strict=False):
+                part.append(some)
+    return *(np.concatenate(part) for part in parts), second
+
+
 def out_of_patient(d, x, y) -> np.ndarray:
     "Probabilities from models that have not seen the patient."
     said = np.empty(len(y))
@@ -970,6 +1012,7 @@ QUESTIONS = {
     "best-fold-reporting": best_fold,
     "tuning-without-nesting": tuning,
     "label-noise": label_noise,
+    "pooled-hospitals": pooled_hospitals,
 }
 FACTS = {
     "patients": counts,
