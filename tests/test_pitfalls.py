@@ -33,6 +33,7 @@ SLUGS = {
     "tuning-without-nesting",
     "shortcut-learning",
     "label-noise",
+    "average-over-subgroups",
     "pooled-hospitals",
 }
 
