@@ -46,12 +46,19 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torchvision.transforms import v2
 
 from cxr_tutorial.calibration import fit_temperature
 from cxr_tutorial.leakage import permuted_label_probe
 from cxr_tutorial.metrics import choose_threshold, predictive_values, threshold_metrics
-from cxr_tutorial.models import MedicalImageClassifier, make_backbone, unfreeze
+from cxr_tutorial.models import (
+    BACKBONES,
+    MedicalImageClassifier,
+    make_backbone,
+    unfreeze,
+)
 from cxr_tutorial.splits import leakage_report, split_by_patient
+from cxr_tutorial.transforms import evaluation_transform
 
 SEEDS = range(10)
 
@@ -375,6 +382,56 @@ def channel_mismatch(d):
     truth = f"bacteria against virus {found[h, kinds[0]].mean:.3f}, {found[h, kinds[1]].mean:.3f}; "
     truth += f"thumbnails {found[e, kinds[2]].mean:.3f}, {found[h, kinds[2]].mean:.3f}"
     return f"AUROC {found[e, kinds[0]]}", f"{found[e, kinds[1]]}", truth
+
+
+def in_range(kind: str):
+    "A transform that prepares bytes for the default network, as it should or in a wrong range."
+    mean, std = BACKBONES["efficientnet_lite0"].normalisation
+    ways = {
+        "as saved": evaluation_transform(224, mean, std),
+        "never scaled": v2.Compose([v2.RGB(), v2.ToDtype(torch.float32), v2.Normalize(mean, std)]),
+        "scaled twice": v2.Compose(
+            [v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([127.5], [127.5])]
+        ),
+        "ImageNet's normalisation": evaluation_transform(224),
+    }
+    return ways[kind]
+
+
+def features_in_range(d, rows, kind):
+    "Features of some images, prepared in one of these ways."
+    network, prepare, parts = backbone(), in_range(kind), []
+    with torch.inference_mode():
+        for some in np.array_split(rows, len(rows) // 32 + 1):
+            parts.append(network(prepare(torch.from_numpy(d.images[some])[:, None])))
+    return torch.cat(parts).numpy()
+
+
+def wrong_input_range(d):
+    "A head trained on images as they should be, used on images of the same children out of range."
+    kinds = ("as saved", "never scaled", "scaled twice", "ImageNet's normalisation")
+    rows = np.sort(some_patients(d, d.easy, 600, 0, one_each=True))
+    x = {k: d.array(f"range-{k[:5]}", lambda k=k: features_in_range(d, rows, k)) for k in kinds}
+    found = {(task.name, k): Figure(d) for task in (d.easy, d.hard) for k in kinds}
+    spreads = {key: [] for key in found}
+    for task in (d.easy, d.hard):
+        y, use = task.labels, rows[np.isin(rows, task.rows)]
+        for seed in SEEDS:
+            train, test = by_patient(d, task, use, 0.4, seed)
+            known, asked = np.searchsorted(rows, train), np.searchsorted(rows, test)
+            model = logistic().fit(x["as saved"][known], y[train])
+            for kind in kinds:
+                score = model.decision_function(x[kind][asked])
+                found[task.name, kind].add(test, rank(y[test], score))
+                spreads[task.name, kind].append(model.predict_proba(x[kind][asked])[:, 1].std())
+    for (task, kind), figure in found.items():
+        text = f"{task}, {kind}: {figure.long()}, spread {np.mean(spreads[task, kind]):.4f}"
+        say(f"{text}; to as saved {figure.minus(found[task, kinds[0]])}")
+    e = [found[d.easy.name, k] for k in kinds]
+    h = [found[d.hard.name, k].mean for k in kinds]
+    wrong = f"AUROC {e[1]} (0 to 255), {e[2]} (scaled twice)"
+    truth = f"the same head; bacteria against virus {h[1]:.3f}, {h[2]:.3f} and {h[0]:.3f}"
+    return wrong, f"{e[0]}", f"{truth}; with ImageNet's normalisation {e[3].mean:.3f}, {h[3]:.3f}"
 
 
 def augmented_evaluation(d):
@@ -1001,6 +1058,7 @@ QUESTIONS = {
     "flipping": flipping,
     "frozen-batchnorm": frozen_batchnorm,
     "channel-mismatch": channel_mismatch,
+    "wrong-input-range": wrong_input_range,
     "last-checkpoint": last_checkpoint,
     "augmented-evaluation": augmented_evaluation,
     "ignored-uncertainty": uncertainty,
