@@ -20,6 +20,7 @@ SLUGS = {
     "flipping",
     "frozen-batchnorm",
     "channel-mismatch",
+    "wrong-input-range",
     "softmax-for-multilabel",
     "last-checkpoint",
     "augmented-evaluation",
