@@ -1,0 +1,442 @@
+"""`cxr-tutorial check`: each pattern of code fires on the fault and stays silent without it."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from conftest import LABEL, NBS, NOTEBOOKS
+
+from cxr_tutorial.dev.command import main
+from cxr_tutorial.dev.site import quarto_id
+from cxr_tutorial.study import check_report
+from cxr_tutorial.study.check import STUDY_CHECKS, check_path, check_study
+from cxr_tutorial.study.checks import Material, study_table
+from cxr_tutorial.study.checks_code import CODE_CHECKS
+from cxr_tutorial.study.checks_source import read_code
+
+USUAL = Path(__file__).parent / "cases" / "usual_notebook.json"
+
+
+def hits(source: str, tmp_path: Path, suffix: str = ".py") -> dict[str, str]:
+    "Kind and level of what is found in a piece of code."
+    file = tmp_path / f"code{suffix}"
+    file.write_text(source)
+    table = study_table(CODE_CHECKS, Material(None, given={"code": read_code(file)}))
+    failed = table[table["level"] == "unchecked"]
+    assert failed.empty, failed.evidence.tolist()
+    return table[table["level"] != "passed"].set_index("kind")["level"].to_dict()
+
+
+LOOP = """
+for epoch in range(20):
+    for x, y in train_loader:
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+"""
+PATTERNS = {  # kind: pairs of code with the fault, and the same without it
+    "code-split-without-groups": [
+        (
+            "from sklearn.model_selection import train_test_split as tts\na, b = tts(df)",
+            "a, b = train_test_split(df.patient_id.unique())",
+        ),
+        (
+            "a, b = torch.utils.data.random_split(images, [80, 20])",
+            "df = df.drop_duplicates('patient_id')\na, b = train_test_split(df)",
+        ),
+        (
+            "folds = StratifiedKFold(5)\nfor a, b in folds.split(x, y):\n    pass",
+            "folds = StratifiedGroupKFold(5)\nfor a, b in folds.split(x, y, patients):\n    pass",
+        ),
+        (
+            "gen = ImageDataGenerator(rescale=1 / 255, validation_split=0.2)",
+            "gen = ImageDataGenerator(rescale=1 / 255)",
+        ),
+    ],
+    "code-oversample-before-split": [
+        (
+            "x, y = SMOTE().fit_resample(x, y)\na, b, c, d = train_test_split(x, y)",
+            "a, b, c, d = train_test_split(x, y)\na, c = SMOTE().fit_resample(a, c)",
+        ),
+        (
+            "df = pd.concat([df, positive, positive])\na, b = train_test_split(df)",
+            "a, b = train_test_split(df)\na = pd.concat([a, positive, positive])",
+        ),
+        (
+            "more = positive.sample(500, replace=True)\ndf = pd.concat([df, more])\n"
+            "a, b = train_test_split(df)",
+            "a, b = train_test_split(df.sample(500))",
+        ),
+    ],
+    "code-fit-before-split": [
+        (
+            "scaler = StandardScaler()\nx = scaler.fit_transform(x)\na, b = train_test_split(x)",
+            "a, b = train_test_split(x)\na = scaler.fit_transform(a)\nb = scaler.transform(b)",
+        ),
+        (
+            "x = PCA(20).fit_transform(x)\nscores = cross_val_score(model, x, y)",
+            "scores = cross_val_score(make_pipeline(PCA(20), model), x, y)",
+        ),
+        (
+            "x = SelectKBest(k=20).fit_transform(x, y)",
+            "x_train = SelectKBest(k=20).fit_transform(x_train, y_train)",
+        ),
+        (
+            "x = SelectKBest(k=20).fit_transform(x, y)",
+            "a, b, c, d = train_test_split(x, y)\na = SelectKBest(k=20).fit_transform(a, c)",
+        ),
+    ],
+    "code-facts-of-files": [
+        ("features = ['age', 'hospital', 'width']", "features = ['age', 'sex']"),
+        ("fit(table, columns=['n_images'])", "pd.DataFrame(rows, columns=['n_images'])"),
+    ],
+    "code-flips": [
+        ("t = transforms.RandomHorizontalFlip()", "t = transforms.RandomRotation(5)"),
+        ("t = A.Compose([A.HorizontalFlip(p=0.5)])", "t = A.Compose([A.Rotate(limit=5)])"),
+        ("gen = ImageDataGenerator(horizontal_flip=True)", "gen = ImageDataGenerator()"),
+        ("x = np.fliplr(x)", "x = np.flipud_not(x)"),
+    ],
+    "code-squeezed": [
+        ("t = transforms.Resize((224, 224))", "t = transforms.Resize(224)"),
+        (
+            "x = cv2.resize(x, (224, 224))",
+            "x = cv2.resize(x, (224, 224)) if square else letterbox(x, 224)",
+        ),
+        ("g = gen.flow_from_directory('x', target_size=(224, 224))", "t = resize_and_pad(224)"),
+    ],
+    "code-stored-values": [
+        (
+            "x = pydicom.dcmread(f).pixel_array / 4095",
+            "d = pydicom.dcmread(f)\nx = apply_modality_lut(d.pixel_array, d)",
+        ),
+    ],
+    "code-random-evaluation": [
+        (
+            "t = Compose([RandomRotation(9)])\ntest_set = ImageFolder('test', transform=t)",
+            "t = Compose([RandomRotation(9)])\ntrain_set = ImageFolder('train', transform=t)\n"
+            "test_set = ImageFolder('test', transform=plain)",
+        ),
+        (
+            "t = Compose([RandomRotation(9)])\ndata = ImageFolder('all', t)\n"
+            "a, b = random_split(data, [80, 20])",
+            "data = ImageFolder('all', plain)\na, b = random_split(data, [80, 20])",
+        ),
+        (
+            "gen = ImageDataGenerator(rotation_range=9)\ntest = gen.flow_from_directory('test')",
+            "gen = ImageDataGenerator(rotation_range=9)\ntrain = gen.flow_from_directory('train')",
+        ),
+    ],
+    "code-new-first-layer": [
+        (
+            "net = resnet18()\nnet.conv1 = nn.Conv2d(1, 64, 7)",
+            "net = resnet18()\nold = net.conv1.weight\nnet.conv1 = nn.Conv2d(1, 64, 7)\n"
+            "net.conv1.weight = nn.Parameter(old.sum(1, keepdim=True))",
+        ),
+        ("net.features[0] = nn.Conv2d(1, 64, 7)", "net.classifier = nn.Linear(1024, 1)"),
+    ],
+    "code-frozen-but-training": [
+        (
+            "for p in net.parameters():\n    p.requires_grad = False\nnet.train()",
+            "for p in net.parameters():\n    p.requires_grad = False\nnet.train()\n"
+            "net.backbone.eval()",
+        ),
+        (
+            "net.requires_grad_(False)\nnet.train()",
+            "net.requires_grad_(True)\nnet.train()",
+        ),
+    ],
+    "code-shared-softmax": [
+        (
+            "findings = 14\nloss = nn.CrossEntropyLoss()",
+            "findings = 14\nloss = BCEWithLogitsLoss()",
+        ),
+    ],
+    "code-balanced-twice": [
+        (
+            "s = WeightedRandomSampler(w, 9)\nloss = nn.BCEWithLogitsLoss(pos_weight=p)",
+            "s = WeightedRandomSampler(w, 9)\nloss = nn.BCEWithLogitsLoss()",
+        ),
+    ],
+    "code-no-eval": [
+        (
+            f"model = resnet18(){LOOP}with torch.no_grad():\n    p = model(x)",
+            f"model = resnet18(){LOOP}model.eval()\nwith torch.no_grad():\n    p = model(x)",
+        ),
+    ],
+    "code-last-epoch": [
+        (
+            f"{LOOP}torch.save(model.state_dict(), 'm.pth')",
+            f"{LOOP}    if val_loss < best_loss:\n        torch.save(model.state_dict(), 'm.pth')",
+        ),
+        ("model.fit(x, y, epochs=20)", "model.fit(x, y, epochs=20, callbacks=[EarlyStopping()])"),
+        (
+            f"best = thresholds[k]{LOOP}torch.save(model, 'm.pth')",
+            f"stopper = EarlyStopping(patience=5){LOOP}    stopper.step(val_loss)",
+        ),
+    ],
+    "code-test-chooses": [
+        (
+            f"{LOOP}    test_acc = run(test_loader)\n    if test_acc > best_acc:\n        keep()",
+            f"{LOOP}    val_acc = run(val_loader)\n    if val_acc > best_acc:\n        keep()",
+        ),
+        (
+            "model.fit(x, y, validation_data=(x_test, y_test))",
+            "model.fit(x, y, validation_data=(x_val, y_val))",
+        ),
+        (
+            "best = max(models, key=lambda m: m.score(x_test, y_test))",
+            "best = max(models, key=lambda m: m.score(x_val, y_val))",
+        ),
+        ("k = np.argmax(test_scores)", "k = np.argmax(model.predict(x_test), axis=1)"),
+    ],
+    "code-threshold-on-test": [
+        (
+            "f, t, th = roc_curve(y_test, p)\nbest = th[np.argmax(t - f)]",
+            "f, t, th = roc_curve(y_val, p)\nbest = th[np.argmax(t - f)]",
+        ),
+        (
+            "for t in np.linspace(0, 1):\n    scores.append(f1_score(y_test, p > t))\nmax(scores)",
+            "for t in np.linspace(0, 1):\n    scores.append(f1_score(y_val, p > t))\nmax(scores)",
+        ),
+        ("t = choose_threshold(test.label, p)", "t = choose_threshold(val.label, p)"),
+        (
+            "for x, y in test_loader:\n    ys.extend(y)\nf, t, th = roc_curve(ys, p)\n"
+            "best = th[(t - f).argmax()]",
+            "for x, y in test_loader:\n    ys.extend(y)\nf, t, th = roc_curve(ys, p)\nplot(f, t)",
+        ),
+    ],
+    "code-best-of-folds": [
+        ("print(max(fold_aucs))", "print(max(fold_aucs), np.mean(fold_aucs))"),
+        ("result = cross_val_score(m, x, y).max()", "result = cross_val_score(m, x, y).mean()"),
+    ],
+    "code-best-of-search": [
+        (
+            "search = GridSearchCV(m, g).fit(x, y)\nprint(search.best_score_)",
+            "search = GridSearchCV(m, g).fit(x, y)\nprint(search.score(x_test, y_test))",
+        ),
+    ],
+    "code-suspects-dropped": [
+        (
+            "bad = find_label_issues(y, p)\nkept = np.delete(y, bad)\nroc_auc_score(kept, q)",
+            "bad = find_label_issues(y, p)\nread_again(bad)\nroc_auc_score(y, q)",
+        ),
+    ],
+    "code-accuracy-only": [
+        ("print(accuracy_score(y, p))", "print(accuracy_score(y, p), recall_score(y, p))"),
+        (
+            "f, t, th = roc_curve(y, p)\nprint('test accuracy', (p > 0.5).mean())",
+            "print('accuracy', a, 'sensitivity', s)",
+        ),
+    ],
+    "code-no-interval": [
+        ("print(roc_auc_score(y, p))", "print(roc_auc_score(y, p), bootstrap_interval(t, m))"),
+    ],
+    "code-images-as-patients": [
+        (
+            "for _ in range(1000):\n    k = rng.integers(0, len(y), len(y))\n"
+            "    aucs.append(roc_auc_score(y[k], p[k]))",
+            "for _ in range(1000):\n    k = rows_of(rng.choice(patients, len(patients)))\n"
+            "    aucs.append(roc_auc_score(y[k], p[k]))",
+        ),
+    ],
+    "code-value-without-prevalence": [
+        ("print('PPV', ppv)", "print('PPV', ppv, 'at prevalence', share)"),
+    ],
+    "code-unseeded": [
+        ("a, b = train_test_split(x)", "a, b = train_test_split(x, random_state=0)"),
+        ("a, b = train_test_split(x)", "a, b = train_test_split(x, **options)"),
+        (
+            "torch.manual_seed(0)\nx = x[np.random.permutation(9)]",
+            "seed_everything(0)\nx = x[np.random.permutation(9)]",
+        ),
+        (
+            "d = DataLoader(x, shuffle=True)",
+            "torch.manual_seed(0)\nd = DataLoader(x, shuffle=True)",
+        ),
+    ],
+    "code-unread": [("def broken(:", "def whole():\n    pass")],
+}
+CASES = [(kind, number) for kind, pairs in PATTERNS.items() for number in range(len(pairs))]
+
+
+def test_every_pattern_is_tried():
+    assert set(PATTERNS) == {check.kind for check in CODE_CHECKS}
+
+
+@pytest.mark.parametrize(("kind", "number"), CASES, ids=[f"{k}-{n}" for k, n in CASES])
+def test_a_pattern_fires_on_the_fault_and_not_without(kind, number, tmp_path):
+    bad, good = PATTERNS[kind][number]
+    assert kind in hits(bad, tmp_path), "the fault was not seen"
+    assert kind not in hits(good, tmp_path), "an alarm without a fault"
+
+
+# Wrong cells whose fault stands in no code: it is in the data, the model or another cell.
+NOT_IN_CODE = {
+    "augmented-evaluation",
+    "duplicate-images",
+    "frozen-batchnorm",
+    "last-checkpoint",
+    "shortcut-learning",
+}
+FAIR = {("oversample-before-split", "code-split-without-groups")}  # the chapter, not the cell, says
+# that each patient has one image
+
+
+def pitfall_cells() -> dict[tuple[str, str], str]:
+    found = {}
+    for name in NOTEBOOKS:
+        for cell in nbformat.read(NBS / f"{name}.ipynb", 4).cells:
+            label = LABEL.search(cell.source) if cell.cell_type == "code" else None
+            if label and label[1] in ("wrong", "right"):
+                found[label[2], label[1]] = cell.source
+    return found
+
+
+def test_wrong_cells_of_the_course_are_seen_and_right_ones_are_not(tmp_path):
+    found = {key: hits(source, tmp_path) for key, source in pitfall_cells().items()}
+    seen = {slug for (slug, way), kinds in found.items() if way == "wrong" and kinds}
+    original = {slug for slug, _ in found} & set(NOT_IN_CODE) | seen
+    assert len(seen) >= 20 and not seen & NOT_IN_CODE and len(original) >= 25
+    for (slug, way), kinds in found.items():
+        alarms = {(slug, kind) for kind in kinds if kind != "code-no-interval"}
+        assert way == "wrong" or alarms <= FAIR, alarms
+
+
+def test_the_capstone_has_nothing_to_stop():
+    table = check_path(NBS / "course" / "17_capstone.ipynb")
+    assert not {"stop", "look"} & set(table["level"]), table.head()
+
+
+def test_a_usual_notebook_is_told_each_fault(tmp_path):
+    "With its line and remedy, from a terminal, in under a minute."
+    file = tmp_path / "pneumonia.ipynb"
+    file.write_bytes(USUAL.read_bytes())
+    start, files = time.perf_counter(), ["--json", "a.json", "--html", "a.html"]
+    result = subprocess.run(
+        [sys.executable, "-m", "cxr_tutorial.dev.command", "check", "pneumonia.ipynb", *files],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert time.perf_counter() - start < 60
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    findings = json.loads((tmp_path / "a.json").read_text())["findings"]
+    rows = {row["kind"]: row for row in findings if row["level"] in ("stop", "look", "note")}
+    wanted = {
+        "code-split-without-groups": "cell 4, line 10: train_set, test_set = random_split",
+        "code-flips": "cell 4, line 3: transforms.RandomHorizontalFlip",
+        "code-squeezed": "cell 4, line 2: transforms.Resize",
+        "code-random-evaluation": "cell 4, line 10: ",
+        "code-no-eval": "cell 8, line 2: with torch.no_grad",
+        "code-threshold-on-test": "cell 9, line 2: best = thresholds",
+        "code-last-epoch": "cell 6, line 14: torch.save",
+        "code-accuracy-only": "cell 10, line 2: print",
+        "code-unseeded": "cell 4, line 10: ",
+        "code-no-interval": "cell 10, line 1: ",
+    }
+    assert set(rows) == set(wanted)
+    page = (tmp_path / "a.html").read_text()
+    for kind, place in wanted.items():
+        assert any(f"pneumonia.ipynb, {place}" in one for one in rows[kind]["places"]), kind
+        assert rows[kind]["remedy"] and rows[kind]["remedy"][:40] in " ".join(page.split())
+        assert rows[kind]["chapter"] and kind in result.stdout
+
+
+def test_chapters_and_headings_are_there():
+    for check in STUDY_CHECKS:
+        name, _, heading = check.chapter.partition("#")
+        if not name:
+            continue
+        cells = nbformat.read(NBS / "course" / f"{name}.ipynb", 4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        heads = [re.sub("[`*]", "", head).strip() for head in re.findall(r"^#+ (.+)$", text, re.M)]
+        assert not heading or heading in heads, check.chapter
+        if heading:
+            address = check_report._chapter(check.chapter)[1]
+            assert address.endswith(f"{name}.html#{quarto_id(heading)}")
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, ["check", *map(str, arguments)])
+    if not isinstance(result.exception, SystemExit | None):
+        raise result.exception
+    return result
+
+
+def test_exit_codes(tmp_path):
+    flip, clean = tmp_path / "flip.py", tmp_path / "clean.py"
+    flip.write_text("t = transforms.RandomHorizontalFlip()")
+    clean.write_text("x = 1")
+    stop = tmp_path / "stop.py"
+    stop.write_text("print(max(fold_aucs))")
+    assert [run(file).exit_code for file in (clean, flip, stop)] == [0, 0, 1]
+    assert run(flip, "--fail-on", "look").exit_code == 1
+    assert run(stop, "--fail-on", "never").exit_code == 0
+    assert run(clean, "--code", stop).exit_code == 1
+    assert run(tmp_path / "none.py").exit_code == 1
+    assert run(tmp_path, "--fail-on", "blue").exit_code == 2
+
+
+def test_strange_files_give_one_line_or_rows(tmp_path):
+    content = {
+        "a.yaml": "- 1",
+        "b.yaml": "nothing: here",
+        "c.ipynb": "{]",
+        "d.txt": "x",
+        "e.yaml": "columns: [1]",
+    }
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+        result = run(tmp_path / name)
+        assert result.exit_code == 1 and result.output.startswith("Error: "), name
+        assert result.output.count("\n") == 1, result.output
+    odd = "test: none.csv\nsplit: bad.csv\nthreshold: high\nmodel: x.py:y\ncode: none.py\n"
+    (tmp_path / "STUDY.yaml").write_text(odd + "train_transform: boom.py:t\nthreshold_from: x\n")
+    (tmp_path / "bad.csv").write_bytes(b"\x00\xff,\n\n")
+    (tmp_path / "boom.py").write_text("raise RuntimeError('boom')")
+    result = run(tmp_path)
+    assert result.exit_code == 0 and "Traceback" not in result.output
+    said = " ".join(result.output.split())
+    assert "boom" in said or "train_transform" not in said
+    assert "high" in said and "none.csv" in said
+
+
+def test_names_of_files_do_no_harm(tmp_path):
+    file = tmp_path / "a<b>\x1b[2J.py"
+    file.write_text("t = RandomHorizontalFlip()  # <script>")
+    result = run(file, "--html", tmp_path / "a.html")
+    assert "\x1b" not in result.output
+    page = (tmp_path / "a.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "\x1b" not in page
+
+
+def test_the_course_tables_are_understood():
+    "Numbers, words and other column names; and codes of patients that look like numbers."
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 300)
+    table = pd.DataFrame({"Patient ID": np.arange(300), "Diagnosis": label, "y_score": label * 0.5})
+    table["Set"] = np.where(np.arange(300) < 200, "training", "testing")
+    words = table.assign(Diagnosis=np.where(label, "PNEUMONIA", "NORMAL"))
+    first = check_study(split=table, test=table[200:])
+    second = check_study(split=words, test=words[200:])
+    assert first.drop(columns="places").equals(second.drop(columns="places"))
+    level = first.set_index("kind")["level"]
+    assert level["patients-on-both-sides"] == "passed" and level["no-validation-part"] == "look"
+
+
+def test_this_file_knows_only_functions_that_are_asked():
+    "No pattern's function is forgotten in the registry."
+    source = (NBS.parent / "cxr_tutorial" / "study" / "checks_code.py").read_text()
+    public = {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    public = {name for name in public if not name.startswith("_")} - {"read_material"}
+    asked = {check.kind.removeprefix("code-").replace("-", "_") for check in CODE_CHECKS}
+    assert public <= asked
