@@ -809,6 +809,43 @@ def two_hospitals(d, seed):
     return *(np.concatenate(part) for part in parts), second
 
 
+def one_viral_in_ten(d):
+    """Of the children with pneumonia one in ten has a viral one, in training and test alike. What
+    does the sensitivity of all say about them? Truth: children who took no part."""
+    y, kind = d.easy.labels, d.cohort.subtype.fillna("normal").to_numpy()
+    names = ("all", "virus", "virus true", "specificity")
+    found = {name: Figure(d) for name in names}
+    for seed in range(20):
+        train, val, test, fresh = few_viral(d, kind, seed)
+        model = logistic().fit(d.pixels[train], y[train])
+        limit = np.quantile(model.decision_function(d.pixels[val]), 0.95)
+        called = model.decision_function(d.pixels) > limit
+        found["all"].add(test, share(called[test], y[test] == 1))
+        found["virus"].add(test, share(called[test], kind[test] == "virus"))
+        found["virus true"].add(fresh, share(called[fresh], kind[fresh] == "virus"))
+        found["specificity"].add(test, share(~called[test], y[test] == 0))
+    for name, figure in found.items():
+        say(f"{name}: {figure.long()}")
+    say(f"  all - virus true: {found['all'].minus(found['virus true'])}")
+    truth = f"{found['virus true']} in further children (specificity "
+    truth += f"{found['specificity'].mean:.3f})"
+    return f"sensitivity {found['all']} of all", f"{found['virus']} of the viral", truth
+
+
+def few_viral(d, kind, seed):
+    "Rows for training, validation (normal), test, and other children; one image each."
+    rng = np.random.default_rng([52, seed])
+    rows = rng.permutation(some_patients(d, d.easy, 9999, seed, one_each=True))
+    parts = ([], [], [], [])
+    for name, count in (("bacteria", 540), ("virus", 60), ("normal", 900)):
+        own = rows[kind[rows] == name]
+        thirds = count * np.array([1, 2, 3]) // 3
+        cuts = thirds if name == "normal" else count * np.array([1, 1, 2]) // 2
+        for part, some in zip(parts, np.split(own, cuts), strict=True):
+            part.append(some)
+    return [np.concatenate(part) for part in parts]
+
+
 def out_of_patient(d, x, y) -> np.ndarray:
     "Probabilities from models that have not seen the patient."
     said = np.empty(len(y))
@@ -1097,6 +1134,7 @@ QUESTIONS = {
     "tuning-without-nesting": tuning,
     "label-noise": label_noise,
     "pooled-hospitals": pooled_hospitals,
+    "hidden-strata": one_viral_in_ten,
 }
 FACTS = {
     "patients": counts,

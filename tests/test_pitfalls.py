@@ -37,6 +37,8 @@ SLUGS = {
     "shortcut-learning",
     "label-noise",
     "average-over-subgroups",
+    "hidden-strata",
+    "no-external-test",
     "pooled-hospitals",
 }
 
