@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STUDY_CHECKS', 'check_study', 'check_path']
 
-# %% ../../nbs/study/check.ipynb #chk19f2ecd
+# %% ../../nbs/study/check.ipynb #chk14ba38a
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +13,20 @@ import pandas as pd
 from .checks import study_table
 from .checks_code import CODE_CHECKS
 from .checks_inputs import gather, read_study
+from .checks_model import MODEL_CHECKS
 from .checks_predictions import PREDICTION_CHECKS
 from .checks_tables import TABLE_CHECKS
+from .checks_transforms import IMAGE_CHECKS, TRANSFORM_CHECKS
 
 # %% ../../nbs/study/check.ipynb #chk1dbea7b
-STUDY_CHECKS = (*TABLE_CHECKS, *PREDICTION_CHECKS, *CODE_CHECKS)
+STUDY_CHECKS = (
+    *TABLE_CHECKS,
+    *PREDICTION_CHECKS,
+    *CODE_CHECKS,
+    *TRANSFORM_CHECKS,
+    *MODEL_CHECKS,
+    *IMAGE_CHECKS,
+)
 
 # %% ../../nbs/study/check.ipynb #chk1b4b699
 def check_study(
