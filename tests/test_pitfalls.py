@@ -32,6 +32,7 @@ SLUGS = {
     "accuracy-only",
     "moved-threshold",
     "double-balancing",
+    "uncertain-as-negative",
     "best-fold-reporting",
     "tuning-without-nesting",
     "shortcut-learning",
