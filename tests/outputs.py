@@ -42,11 +42,17 @@ def alike(stored: str, fresh: str) -> bool:
     return abs(a - b) <= max(0.1 * abs(a), 0.0 if tiny else least)
 
 
+def may_vary(cell: nbformat.NotebookNode) -> bool:
+    "A cell with the option `varies` says why; answers to an exercise are tried on fresh patients."
+    tried = re.search(r"\b(checker|run_check)\(|\bcheck\(\"", cell.source)
+    return "varies" in cell_options(cell.source) or bool(tried)
+
+
 def differences(stored: nbformat.NotebookNode, fresh: nbformat.NotebookNode) -> list[str]:
-    "Cells that show other words or numbers. One with the option `varies` says why it may."
+    "Cells that show other words or numbers, but for those that may."
     found = []
     for number, (old, new) in enumerate(zip(stored.cells, fresh.cells, strict=True)):
-        if old.cell_type != "code" or "varies" in cell_options(old.source):
+        if old.cell_type != "code" or may_vary(old):
             continue
         (words, values), (new_words, new_values) = parts(shown(old)), parts(shown(new))
         if words != new_words:
