@@ -17,6 +17,7 @@ SLUGS = {
     "metadata-leakage",
     "temporal-leakage",
     "squashed-aspect-ratio",
+    "too-small-images",
     "flipping",
     "frozen-batchnorm",
     "channel-mismatch",
