@@ -85,7 +85,9 @@ def describe_check(
     for remedy, rows in open_ones.groupby("remedy", sort=False):
         why = [said for said in rows.evidence.unique() if said != "not given"]
         because = f" [{'; '.join(why)}]" if why else ""
-        lines += _paragraph(f"{remedy}{because} ({', '.join(rows.kind)})", width)
+        kinds = ", ".join(rows.kind[:3])
+        more = f"{len(rows)} checks, such as " if len(rows) > 3 else ""
+        lines += _paragraph(f"{remedy}{because} ({more}{kinds})", width)
     return "\n".join([*lines, "", INTENDED_USE])
 
 # %% ../../nbs/study/check_report.ipynb #chr02d27f9

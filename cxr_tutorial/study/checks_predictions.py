@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VALUE_CHECKS', 'OTHER_VALUE_CHECKS', 'NUMBER_CHECKS', 'RATE_CHECKS', 'MEANING_CHECKS', 'PATIENT_CHECKS',
-           'PREDICTION_CHECKS', 'derived_from']
+           'SITE_CHECKS', 'PREDICTION_CHECKS', 'derived_from']
 
 # %% ../../nbs/study/checks_predictions.ipynb #chp0f745b2
 import re
@@ -356,6 +356,22 @@ def _subgroups(material: Material) -> list[Found]:
     passed = f"{len(rows)} groups compared, none clearly worse than the others"
     return [Found("; ".join(said))] if said else [Found(passed, level="passed")]
 
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c2d8a2
+def _pooled(material: Material) -> list[Found]:
+    "One AUROC over several sites that the sites themselves have made."
+    test = _both_classes(_predictions(material, "test", "patient_id", "site"))
+    within, pairs = 0.0, 0
+    for _, part in test.groupby("site"):
+        number = int(part.label.sum() * (1 - part.label).sum())
+        if number:
+            auroc = discrimination(part.label, part.probability)["auroc"]
+            within, pairs = within + number * auroc, pairs + number
+    if not pairs or test.site.nunique() < 2:
+        raise NotGiven("a column site with several sites in the test predictions")
+    over, within = material.once(_auroc), within / pairs
+    said = f"AUROC {over['auroc']:.3f} over all sites, {within:.3f} within a site"
+    return [Found(said, level=None if over["low"] > within else "passed")]
+
 # %% ../../nbs/study/checks_predictions.ipynb #chp0079c6e
 def _beside_shortcut(material: Material) -> list[Found]:
     "Columns that tell the label as well as the model does."
@@ -573,7 +589,20 @@ PATIENT_CHECKS = (
         "report each group with its interval; find out why",
         _subgroups,
         needs=("test",),
-        chapter="15_generalisation",
+        chapter="15_generalisation#Pitfall: the average over subgroups",
+    ),
+)
+
+# %% ../../nbs/study/checks_predictions.ipynb #chp021ef2c
+SITE_CHECKS = (
+    StudyCheck(
+        "pooled-sites",
+        "look",
+        "The AUROC over all sites is higher than within them",
+        "report the AUROC of each site, and their mean",
+        _pooled,
+        needs=("test",),
+        chapter="15_generalisation#Pitfall: pooled hospitals",
     ),
     StudyCheck(
         "shortcut-beside-model",
@@ -594,4 +623,5 @@ PREDICTION_CHECKS = (
     *RATE_CHECKS,
     *MEANING_CHECKS,
     *PATIENT_CHECKS,
+    *SITE_CHECKS,
 )

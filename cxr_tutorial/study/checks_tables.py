@@ -335,7 +335,7 @@ TOLD_CHECKS = (
         "test the finished model elsewhere, and say so where it was not",
         _one_place,
         needs=("split",),
-        chapter="15_generalisation",
+        chapter="15_generalisation#Pitfall: no external test",
     ),
     StudyCheck(
         "same-time",

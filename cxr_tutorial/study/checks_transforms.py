@@ -309,6 +309,6 @@ TRANSFORM_CHECKS = (
         "normalise as the backbone was trained (preprocessing)",
         _backbone_range,
         needs=("evaluation_transform", "model"),
-        chapter="08_models",
+        chapter="08_models#Pitfall: wrong input range",
     ),
 )
