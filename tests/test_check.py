@@ -1,6 +1,7 @@
 """`cxr-tutorial check`: each pattern of code fires on the fault and stays silent without it."""
 
 import ast
+import dataclasses
 import json
 import re
 import subprocess
@@ -440,3 +441,61 @@ def test_this_file_knows_only_functions_that_are_asked():
     public = {name for name in public if not name.startswith("_")} - {"read_material"}
     asked = {check.kind.removeprefix("code-").replace("-", "_") for check in CODE_CHECKS}
     assert public <= asked
+
+
+def levels(**given) -> dict[str, str]:
+    return check_study(**given).set_index("kind")["level"].to_dict()
+
+
+def test_another_hospital_and_later_patients_are_noted():
+    table = pd.DataFrame({"patient_id": range(200), "label": [0, 1] * 100})
+    table["split"] = np.repeat(["train", "test"], 100)
+    table["site"], table["study_day"] = "north", np.arange(200)
+    found = levels(split=table)
+    assert found["no-external-test"] == "note" and found["same-time"] == "passed"
+    away = table.assign(study_day=table.study_day % 100)
+    away["site"] = np.where(table.split == "test", "south", "north")
+    found = levels(split=away)
+    assert found["no-external-test"] == "passed" and found["same-time"] == "note"
+
+
+def a_study(folder: Path, shared: int) -> Path:
+    "The tables of a folder that `train` has written; some test patients are in training, too."
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"patient_id": [f"p{number}" for number in range(300)]})
+    table["label"] = rng.integers(0, 2, 300)
+    table["split"] = np.repeat(["train", "val", "test"], [120, 60, 120])
+    table.loc[180 : 179 + shared, "patient_id"] = table.patient_id[:shared].to_numpy()
+    table["image_hash"] = [f"{number:08x}" for number in range(300)]
+    test = table[table.split == "test"].drop(columns="split")
+    test["probability"] = np.clip(0.3 * test.label + 0.7 * rng.random(120), 0, 1)
+    folder.mkdir()
+    table.to_csv(folder / "split.csv", index=False)
+    test.to_csv(folder / "predictions.csv", index=False)
+    metrics = {"threshold": 0.41, "threshold_policy": "youden, on validation patients"}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+def test_the_folder_of_a_study(tmp_path):
+    good, bad = a_study(tmp_path / "good", 0), a_study(tmp_path / "bad", 7)
+    assert run(good).exit_code == 0
+    result = run(bad, "--json", tmp_path / "bad.json")
+    assert result.exit_code == 1
+    rows = {row["kind"]: row for row in json.loads((tmp_path / "bad.json").read_text())["findings"]}
+    assert rows["patients-on-both-sides"]["level"] == rows["seen-patients"]["level"] == "stop"
+    assert "7 of 120 test patients are in train" in rows["seen-patients"]["evidence"]
+
+
+def test_a_broken_check_stops_no_other(monkeypatch):
+    def broken(material):
+        raise RuntimeError("a mistake")
+
+    first = STUDY_CHECKS[0]
+    checks = (dataclasses.replace(first, ask=broken), *STUDY_CHECKS[1:])
+    monkeypatch.setattr("cxr_tutorial.study.check.STUDY_CHECKS", checks)
+    table = pd.DataFrame({"split": ["train", "test"], "patient_id": [1, 2], "label": [0, 1]})
+    found = check_study(split=table)
+    row = found[found.kind == first.kind].iloc[0]
+    assert row["level"] == "unchecked" and "a mistake" in row.evidence
+    assert len(found) >= len(STUDY_CHECKS)
