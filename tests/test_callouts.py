@@ -7,9 +7,16 @@ import pytest
 from conftest import NBS, NOTEBOOKS
 from nbconvert.filters import markdown2html
 
+from cxr_tutorial.lab.indexes import list_pitfalls
+
 COURSE = [name for name in NOTEBOOKS if name.startswith("course/")]
 EXERCISES = [name for name in NOTEBOOKS if re.match(r"exercises/\d", name)]
-KINDS = {"alert-info": "objectives", "alert-success": "keep", "alert-warning": "exercise"}
+KINDS = {
+    "alert-info": "objectives",
+    "alert-danger": "pitfall",
+    "alert-success": "keep",
+    "alert-warning": "exercise",
+}
 BOX = re.compile(r'^<div class="alert ([\w-]+) (\w+)">\n\n(.+?)\n\n</div>$', re.M | re.S)
 
 
@@ -43,6 +50,17 @@ def test_a_chapter_has_its_callouts(name):
             assert "](../exercises/" in boxes(cell)["exercise"]
 
 
+@pytest.mark.parametrize("name", COURSE)
+def test_a_pitfall_opens_with_what_people_say(name):
+    "The quotation in the box is the one that the index of the pitfalls shows."
+    held = [boxes(text)["pitfall"] for text in texts(name) if "pitfall" in boxes(text)]
+    listed = list_pitfalls()
+    said = listed.said[listed.chapter == name].tolist()
+    assert len(held) == len(said) == "\n".join(texts(name)).count("\n## Pitfall: ")
+    for box, quotation in zip(held, said, strict=True):
+        assert box.startswith(f"*{quotation}*")
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_exercise_says_in_a_callout_what_to_hand_in(name):
     assert boxes(texts(name)[1])["exercise"].startswith("**Hand in** ")
@@ -55,4 +73,4 @@ def test_markdown_in_callouts_is_shown_as_markdown(name):
             shown = re.findall(r'<div class="alert.*?</div>', markdown2html(text), re.S)
             assert len(shown) == len(boxes(text))
             for box in shown:
-                assert re.search(r"<(strong|li)>", box) and not re.search(r"\*\*|\n- ", box)
+                assert re.search(r"<(strong|li|em)>", box) and not re.search(r"\*\*|\n- ", box)

@@ -449,7 +449,7 @@ def reading_minutes(
             lines += sum(bool(line.strip()) for line in cell.source.splitlines())
         else:
             prose = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.S)
-            prose = re.sub(r"^\*\*Path\*\*.*$", "", prose, flags=re.M)
+            prose = re.sub(r"^\*\*Path\*\*.*$|<[^>]+>", "", prose, flags=re.M)
             words += len(re.findall(r"[\w'-]+", re.sub(r"\]\([^)]*\)", "]", prose)))
     return max(5, 5 * round((words / 150 + lines / 10 + questions) / 5))
 

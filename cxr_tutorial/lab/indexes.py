@@ -105,7 +105,7 @@ def _card(row: dict) -> str:
     for way, words in _WAYS.items():
         lines.append(f"| {words} | {row[way]} |" + (f" {row[f'real {way}']} |" if real else ""))
     where = f"[Read it in chapter {row['chapter'][7:9]}](../{row['link']}), or go to "
-    where += f"[the cell that checks it]({chapter}#check-{row['pitfall']})."
+    where += f"[the cell that checks it]({chapter}#check-{row['pitfall']}), `{row['pitfall']}`."
     return "\n".join([*lines, "", where + ("" if real else " Not asked on real X-rays.")])
 
 # %% ../../nbs/lab/indexes.ipynb #labind0018
