@@ -13,7 +13,7 @@ COURSE = [name for name in NOTEBOOKS if name.startswith("course/")]
 EXERCISES = [name for name in NOTEBOOKS if re.match(r"exercises/\d", name)]
 KINDS = {
     "alert-info": "objectives",
-    "alert-danger": "pitfall",
+    "alert-danger": "said",
     "alert-success": "keep",
     "alert-warning": "exercise",
 }
@@ -53,7 +53,7 @@ def test_a_chapter_has_its_callouts(name):
 @pytest.mark.parametrize("name", COURSE)
 def test_a_pitfall_opens_with_what_people_say(name):
     "The quotation in the box is the one that the index of the pitfalls shows."
-    held = [boxes(text)["pitfall"] for text in texts(name) if "pitfall" in boxes(text)]
+    held = [boxes(text)["said"] for text in texts(name) if "said" in boxes(text)]
     listed = list_pitfalls()
     said = listed.said[listed.chapter == name].tolist()
     assert len(held) == len(said) == "\n".join(texts(name)).count("\n## Pitfall: ")
