@@ -37,6 +37,7 @@ SLUGS = {
     "best-fold-reporting",
     "tuning-without-nesting",
     "shortcut-learning",
+    "heat-map-as-proof",
     "label-noise",
     "average-over-subgroups",
     "hidden-strata",
