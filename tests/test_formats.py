@@ -707,6 +707,14 @@ def twins(folder: Path, **settings):
     return read_folder(folder / "dicom"), read_folder(folder / "png")
 
 
+def test_a_jpeg_in_a_dicom_file_gives_what_the_jpeg_file_gives(tmp_path):
+    "Decoders round differently; both are read by the same."
+    twins(tmp_path, patients=4, size=(64, 80))
+    jpeg_twins(tmp_path / "png", tmp_path / "dicom-jpeg", tmp_path / "jpeg")
+    packed, plain = read_folder(tmp_path / "dicom-jpeg"), read_folder(tmp_path / "jpeg")
+    assert packed.image_hash.tolist() == plain.image_hash.tolist() and len(plain) > 4
+
+
 def test_dicom_phantoms_give_the_levels_of_their_twin(tmp_path):
     of_dicom, of_png = twins(tmp_path, patients=8, size=(32, 40))
     assert set(of_dicom["mode"]) == {"MONOCHROME1", "MONOCHROME2"}

@@ -21,6 +21,7 @@ from pydicom.uid import (
     UID,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     UID_dictionary,
 )
@@ -314,6 +315,8 @@ def read_dicom(
         if refused := refuse(data):
             kind, facts = refused
             raise ImageError(problem(kind, Path(path), **facts))
+    if data.file_meta.TransferSyntaxUID == JPEGBaseline8Bit:  # decoders differ by one level
+        data.pixel_array_options(decoding_plugin="pillow")  # which reads JPEG files, too
     grey, said = grey_levels(data, data.pixel_array)
     facts = {"mode": data.PhotometricInterpretation, "bits": data.BitsStored, "intensity": said}
     return grey, facts | header_facts(data)
