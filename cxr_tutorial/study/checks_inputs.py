@@ -237,6 +237,7 @@ def _of_training(folder: Path) -> dict:
     except (ValueError, KeyError, TypeError, OSError):
         raise ValueError(f"{folder}: metrics.json is not one that `train` has written") from None
     files = {"split": "split.csv", "test": "predictions.csv", "model": "model.safetensors"}
+    files["validation"] = "validation_predictions.csv"
     there = {name: file for name, file in files.items() if (folder / file).is_file()}
     return {**there, "reported": metrics, "threshold": threshold, "threshold_from": policy}
 

@@ -177,10 +177,23 @@ STUDY_FILES = (
     "model.safetensors",
     "split.csv",
     "predictions.csv",
+    "validation_predictions.csv",
     "config.json",
     "report.html",
     "metrics.json",
 )
+
+# %% ../../nbs/study/study.ipynb #c5a1e0b7
+def _write_predictions(
+    work: Path, part: str, table: pd.DataFrame, cohort: pd.DataFrame, show_ids: bool
+) -> None:
+    "Write the predictions of one part, with the hash of each image, and its file if it may be shown."
+    rows = cohort[cohort.split == part]
+    table = table.assign(image_hash=rows.image_hash.to_numpy())
+    if show_ids:
+        table["file"] = [Path(path).name for path in rows.path]
+    name = {"val": "validation_predictions.csv", "test": "predictions.csv"}[part]
+    write_csv(table, work / name)
 
 # %% ../../nbs/study/study.ipynb #c5a1e030
 def _save_study(begin, model, metrics: dict, tables: tuple, history, show_ids: bool) -> None:
@@ -189,12 +202,10 @@ def _save_study(begin, model, metrics: dict, tables: tuple, history, show_ids: b
         return
     work = begin()
     cohort, val, test = tables if show_ids else map(hide_ids, tables)
-    rows = tables[0][tables[0].split == "test"]
-    if show_ids:
-        test = test.assign(file=[Path(path).name for path in rows.path])
     columns = ["patient_id", "group_id", "image_hash", "label", "split"]
     write_csv(cohort[columns], work / "split.csv")
-    write_csv(test.assign(image_hash=rows.image_hash.to_numpy()), work / "predictions.csv")
+    for part, table in (("val", val), ("test", test)):
+        _write_predictions(work, part, table, tables[0], show_ids)
     extra = {"threshold": metrics["threshold"], "intended_use": INTENDED_USE}
     extra["split"] = fingerprint((work / "split.csv").read_bytes())
     versions = environment_report().value.to_dict()
