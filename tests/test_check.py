@@ -114,6 +114,58 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
         ),
         ("g = gen.flow_from_directory('x', target_size=(224, 224))", "t = resize_and_pad(224)"),
     ],
+    "code-small-images": [
+        ("IMG_SIZE = 64", "IMG_SIZE = 224"),
+        ("t = transforms.Resize((64, 64))", "t = transforms.Resize((320, 320))"),
+        ("g = gen.flow_from_directory('x', target_size=(64, 64))", "batch_size = 64"),
+        ("x = cv2.resize(x, (96, 96))", "x = cv2.resize(x, (width, height))"),
+    ],
+    "code-uncertain-as-negative": [
+        ("df['Edema'] = df['Edema'].replace(-1, 0)", "df['Edema'] = df['Edema'].replace(-1, 1)"),
+        ("labels = labels.fillna(0)", "ages = ages.fillna(0)"),
+        (
+            "df['label'] = (df.report == 1).astype(int)",
+            "df = df[df.report.isin([0, 1])]\ndf['label'] = (df.report == 1).astype(int)",
+        ),
+        ("y[y == -1] = 0", "y[y == -1] = 1"),
+        ("y = np.where(df.Effusion == 1, 1, 0)", "y = np.where(df.Effusion == 0, 0, 1)"),
+        (
+            "df.label = df.label.map({-1: 0, 0: 0, 1: 1})",
+            "df.label = df.label.map({'n': 0, 'p': 1})",
+        ),
+    ],
+    "code-extremes-only": [
+        ("df = df[df.severity.isin([0, 3])]", "df = df[df.site.isin(['a', 'b'])]"),
+        ("test = test.query('certainty > 0.9')", "test = test.query('age > 18')"),
+        ("df = df[~df.borderline]", "print(df.borderline.mean())"),
+    ],
+    "code-heat-maps-alone": [
+        (
+            "maps = grad_cam(model, images)\nshow(maps)",
+            "maps = grad_cam(model, images)\nother = grad_cam(random_weights(model), images)",
+        ),
+    ],
+    "code-moved-threshold": [
+        (
+            "t = choose_threshold(val.y, p_old)\nprint(rates(test.y, p_new, t))",
+            "t = choose_threshold(val.y, p_new)\nprint(rates(test.y, q_new, t))",
+        ),
+        ("THRESHOLD = 0.37\nfound = p > THRESHOLD", "t, f, th = roc_curve(y_val, p)\ncut = th[k]"),
+    ],
+    "code-wrong-range": [
+        (
+            "t = v2.Compose([v2.ToDtype(torch.float32), v2.Normalize(mean, std)])",
+            "t = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])",
+        ),
+        (
+            "t = Compose([ToTensor(), Normalize([127.5], [127.5])])",
+            "t = Compose([ToTensor(), Normalize([0.5], [0.5])])",
+        ),
+        (
+            "g = ImageDataGenerator(rescale=1 / 255, preprocessing_function=preprocess_input)",
+            "g = ImageDataGenerator(preprocessing_function=preprocess_input)",
+        ),
+    ],
     "code-stored-values": [
         (
             "x = pydicom.dcmread(f).pixel_array / 4095",
@@ -179,6 +231,10 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             f"{LOOP}    if val_loss < best_loss:\n        torch.save(model.state_dict(), 'm.pth')",
         ),
         ("model.fit(x, y, epochs=20)", "model.fit(x, y, epochs=20, callbacks=[EarlyStopping()])"),
+        (
+            "train_model(net, loaders['train'], epochs=50)",
+            "train_model(net, loaders['train'], loaders['val'], epochs=50)",
+        ),
         (
             f"best = thresholds[k]{LOOP}torch.save(model, 'm.pth')",
             f"stopper = EarlyStopping(patience=5){LOOP}    stopper.step(val_loss)",
@@ -286,7 +342,8 @@ IN_CODE = set(
     "preprocessing-before-split metadata-leakage temporal-leakage squashed-aspect-ratio flipping "
     "channel-mismatch softmax-for-multilabel threshold-on-test test-set-peeking accuracy-only "
     "ignored-prevalence ignored-uncertainty double-balancing best-fold-reporting "
-    "tuning-without-nesting label-noise".split()
+    "tuning-without-nesting label-noise last-checkpoint moved-threshold extremes-only "
+    "uncertain-as-negative too-small-images wrong-input-range".split()
 )
 FAIR = {("oversample-before-split", "code-split-without-groups")}  # the chapter, not the cell, says
 # that each patient has one image

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VALUE_CHECKS', 'OTHER_VALUE_CHECKS', 'NUMBER_CHECKS', 'RATE_CHECKS', 'MEANING_CHECKS', 'PATIENT_CHECKS',
-           'SITE_CHECKS', 'PREDICTION_CHECKS', 'derived_from']
+           'HIDDEN_CHECKS', 'SITE_CHECKS', 'PREDICTION_CHECKS', 'derived_from']
 
 # %% ../../nbs/study/checks_predictions.ipynb #chp0f745b2
 import re
@@ -239,10 +239,11 @@ POLICIES = {
 def derived_from(
     table: pd.DataFrame,  # predictions: label, probability
     threshold: float,  # from 0 to 1
+    policies: dict | None = None,  # name: options of `choose_threshold`; None: the usual ones
 ) -> list[str]:  # the policies that give this threshold
     "By which policies could a threshold have been chosen on these predictions?"
     found, said = [], np.sort(table.probability.to_numpy(float))
-    for name, policy in POLICIES.items():
+    for name, policy in (policies or POLICIES).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             chosen = choose_threshold(table.label, table.probability, **policy)
@@ -260,6 +261,28 @@ def _claimed(material: Material) -> str:
         return "test"
     return "validation" if re.search(r"\bval|\bdev", said) else said
 
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e201
+def _stated(material: Material) -> dict:
+    "The usual policies, and one that is stated with a number: `sensitivity 85 %`, `cost 3`."
+    said = str(material.given.get("threshold_from") or "").lower()
+    number = re.search(
+        r"(sensitiv|recall|cost)[a-z ]*?(?:of |>=? ?|at least )*(\d+(?:\.\d+)?)", said
+    )
+    if not number or float(number[2]) <= 0:
+        return POLICIES
+    value = float(number[2])
+    if number[1] == "cost":
+        return {**POLICIES, f"cost {value:g}": {"policy": "cost", "miss_cost": value}}
+    share = value / 100 if value > 1 else value
+    stated = {"policy": "sensitivity", "at_least": min(share, 1.0)}
+    return {**POLICIES, f"sensitivity {share:.0%}": stated}
+
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e202
+def _by_validation(material: Material) -> list[str]:
+    "The policies that give the threshold on the validation predictions."
+    validation = _both_classes(_predictions(material, "validation"))
+    return derived_from(validation, _threshold(material), _stated(material))
+
 # %% ../../nbs/study/checks_predictions.ipynb #chp0861a71
 def _threshold_source(material: Material) -> list[Found]:
     "A threshold that comes from the test images, or from nowhere."
@@ -273,7 +296,7 @@ def _threshold_source(material: Material) -> list[Found]:
             said = f"{threshold:.3f} is what {' and '.join(by_test)} choose on the test images"
             return [Found(f"{said}; without validation predictions it may be chance")]
         raise NotGiven("validation: predictions (columns label, probability, patient_id)")
-    by_val = derived_from(_both_classes(_predictions(material, "validation")), threshold)
+    by_val = material.once(_by_validation)
     if by_val:
         said = f"{threshold:.3f} is what {' and '.join(by_val)} choose on validation images"
         return [Found(said, level="passed")]
@@ -282,7 +305,34 @@ def _threshold_source(material: Material) -> list[Found]:
         return [Found(f"{said}, and no usual policy on the validation images", level="stop")]
     if threshold == 0.5:
         return [Found("0.5, as if the probabilities were calibrated and both mistakes equal")]
-    return [Found(f"{threshold:.3f} is what no usual policy chooses on validation images")]
+    return [Found("it was not chosen on the test images", level="passed")]
+
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e204
+_ELSEWHERE = (
+    r"version|old|earlier|previous|first model|other|another|vendor|paper|publi|litera|default"
+)
+
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e205
+def _moved(material: Material) -> list[Found]:
+    "A threshold that this version of the model does not give on the validation predictions."
+    threshold, by_val = _threshold(material), material.once(_by_validation)
+    validation, said = _predictions(material, "validation"), {}
+    chosen = choose_threshold(validation.label, validation.probability)
+    for value in (threshold, chosen):
+        rates = threshold_metrics(validation.label, validation.probability, value)
+        said[value] = f"sensitivity {rates['sensitivity']:.2f}, "
+        said[value] += f"specificity {rates['specificity']:.2f}"
+    text = f"on the validation images {threshold:.3f} gives {said[threshold]}; Youden chooses "
+    text += f"{chosen:.3f}: {said[chosen]}"
+    source = re.search(_ELSEWHERE, str(material.given.get("threshold_from") or "").lower())
+    if by_val:
+        return [Found(text, level="passed")]
+    if source:
+        return [Found(f"it is said to come from elsewhere; {text}")]
+    test = _predictions(material, "test") if material.given.get("test") is not None else None
+    if threshold == 0.5 or (test is not None and derived_from(_both_classes(test), threshold)):
+        return [Found(f"answered by threshold-source; {text}", level="passed")]
+    return [Found(f"no usual policy gives it here; {text}")]
 
 # %% ../../nbs/study/checks_predictions.ipynb #chp0abeff9
 def _prevalence(material: Material) -> list[Found]:
@@ -355,6 +405,55 @@ def _subgroups(material: Material) -> list[Found]:
     said = [f"{name}: AUROC {a:.2f}, others {b:.2f} (p = {p:.1g})" for name, a, b, p in worst]
     passed = f"{len(rows)} groups compared, none clearly worse than the others"
     return [Found("; ".join(said))] if said else [Found(passed, level="passed")]
+
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e207
+def _with_facts(material: Material) -> pd.DataFrame:
+    "Test predictions, with the columns that the split table knows of the same images."
+    test = _predictions(material, "test", "patient_id")
+    split = material.given.get("split")
+    keys = [key for key in ("image_hash", "path") if split is not None and key in split]
+    keys = [key for key in keys if key in test and split[key].is_unique]
+    if not keys:
+        return test
+    more = [name for name in split if name not in test]
+    return test.merge(split[[keys[0], *more]], on=keys[0], how="left")
+
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e208
+def _kinds(ill: pd.DataFrame):
+    "Kinds of positives with ten patients inside and outside: name, rows."
+    for column in ("subtype", "kind", "severity", "grade", *fact_columns(ill)):
+        values = ill.get(column)
+        if values is None or values.nunique() < 2:
+            continue
+        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 6:
+            values = pd.Series(np.where(values > values.median(), "high", "low"), ill.index)
+        for value in values.dropna().unique():
+            inside = (values == value).to_numpy()
+            patients = [ill.patient_id[one].nunique() for one in (inside, ~inside)]
+            if min(patients) >= 10:
+                yield f"{column} {value}", inside
+
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e209
+def _hidden_strata(material: Material) -> list[Found]:
+    "Kinds of positives that are found less often than the others; sensitivity of each."
+    test, threshold = material.once(_with_facts), _threshold(material)
+    ill = test[test.label == 1].reset_index(drop=True)
+    found = (ill.probability >= threshold).to_numpy()
+    rows = []
+    for name, inside in dict(_kinds(ill)).items():
+        here, there = found[inside].mean(), found[~inside].mean()
+        n, m = (ill.patient_id[one].nunique() for one in (inside, ~inside))
+        error = np.sqrt(found.mean() * (1 - found.mean()) * (1 / n + 1 / m))
+        chance = norm.sf((there - here) / error) if error > 0 else 1.0
+        low, high = wilson_interval(here, n)
+        rows.append((chance, there - here, f"{name} {here:.2f} ({low:.2f} to {high:.2f}, {n})"))
+    if not rows:
+        raise NotGiven("a column that divides the positives: subtype, severity, drain")
+    low, high = wilson_interval(found.mean(), ill.patient_id.nunique())
+    said = f"sensitivity {found.mean():.2f} ({low:.2f} to {high:.2f}) over all positives; "
+    worst = [row for row in rows if row[0] < 0.01 / len(rows) and row[1] > 0.1]
+    said += "; ".join(text for _, _, text in (worst or sorted(rows)[:4]))
+    return [Found(f"{said} patients", level=None if worst else "passed")]
 
 # %% ../../nbs/study/checks_predictions.ipynb #chp0c2d8a2
 def _pooled(material: Material) -> list[Found]:
@@ -593,6 +692,28 @@ PATIENT_CHECKS = (
     ),
 )
 
+# %% ../../nbs/study/checks_predictions.ipynb #chp0c7e20a
+HIDDEN_CHECKS = (
+    StudyCheck(
+        "moved-threshold",
+        "look",
+        "A threshold of another version",
+        "choose it again on validation predictions of the version that is used (choose_threshold)",
+        _moved,
+        needs=("threshold", "validation"),
+        chapter="12_calibration#Pitfall: a moved threshold",
+    ),
+    StudyCheck(
+        "hidden-strata",
+        "look",
+        "A kind of positives that is missed",
+        "report the sensitivity of each kind with its interval; collect more of what is missed",
+        _hidden_strata,
+        needs=("test", "threshold"),
+        chapter="15_generalisation#Pitfall: hidden strata",
+    ),
+)
+
 # %% ../../nbs/study/checks_predictions.ipynb #chp021ef2c
 SITE_CHECKS = (
     StudyCheck(
@@ -623,5 +744,6 @@ PREDICTION_CHECKS = (
     *RATE_CHECKS,
     *MEANING_CHECKS,
     *PATIENT_CHECKS,
+    *HIDDEN_CHECKS,
     *SITE_CHECKS,
 )

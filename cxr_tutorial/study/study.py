@@ -187,7 +187,7 @@ STUDY_FILES = (
 def _write_predictions(
     work: Path, part: str, table: pd.DataFrame, cohort: pd.DataFrame, show_ids: bool
 ) -> None:
-    "Write the predictions of one part, with the hash of each image, and its file if it may be shown."
+    "Write the predictions of one part, with hash and, if it may be shown, file of each image."
     rows = cohort[cohort.split == part]
     table = table.assign(image_hash=rows.image_hash.to_numpy())
     if show_ids:
