@@ -326,7 +326,7 @@ def _minus_one(node: ast.AST) -> bool:
     return any(_is_number(one.comparators[0], -1) for one in several)
 
 # %% ../../nbs/study/checks_code.ipynb #chc0b15e08
-_CASES = r"extreme|sever|(?<![a-z])grade|certain|confident|borderline|doubtful|equivocal|moderate"
+_CASES = r"extreme|severe|severity|(?<![a-z])grade|certain|confident|borderline|doubtful|equivocal|moderate"
 _FILTERS = (ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Attribute, ast.Call)
 
 # %% ../../nbs/study/checks_code.ipynb #chc0b15e09
@@ -386,7 +386,8 @@ def small_images(code: Code) -> list[Step]:
     def small(node: ast.AST | None) -> bool:
         several = node.elts if isinstance(node, (ast.Tuple, ast.List)) and node.elts else [node]
         known = [getattr(one, "value", None) for one in several]
-        return all(isinstance(one, int) and 8 < one < 100 for one in known)
+        square = len(set(map(str, known))) == 1
+        return square and isinstance(known[0], int) and 32 <= known[0] < 100
 
     places = []
     for step in code.steps:

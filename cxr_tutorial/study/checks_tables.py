@@ -160,7 +160,7 @@ _YES = ("1", "yes", "positive", "present", "true", "pneumonia", "certain", "defi
 _NO = ("0", "no", "negative", "absent", "false", "normal", "none")
 
 # %% ../../nbs/study/checks_tables.ipynb #cht0c7e107
-_SEVERITY = r"sever|grade|stage|extent|opacit|brixia|rale|certain|confiden"
+_SEVERITY = r"severe|severity|grade|stage|extent|opacit|brixia|rale|certain|confiden"
 _MIDDLE = rf"{_DOUBT}|mild|moderate|subtle|faint|minor|small|slight|early|likely"
 
 # %% ../../nbs/study/checks_tables.ipynb #cht0d9740e
