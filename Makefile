@@ -8,7 +8,7 @@ OUT ?= _build
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install tutorial test faults lab export outputs readme lint site bench evidence clean
+.PHONY: help install tutorial test faults lab export outputs readme lint site bench evidence robust clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ evidence: install ## measure how far the phantom is from real X-rays, and what t
 	$(BIN)/python benchmarks/phantom_speed.py
 	$(BIN)/python benchmarks/sim_to_real.py "$$CXR_REAL_DATA"
 	$(BIN)/python benchmarks/real_pitfalls.py "$$CXR_REAL_DATA"
+
+robust: install ## run each pitfall with fresh seeds on fresh cohorts (hours; goes on where it was stopped), into benchmarks/robust.md
+	$(BIN)/python benchmarks/robust.py
 
 clean: ## remove what was built, but not .venv and not the cache
 	rm -rf $(OUT) _docs _proc build dist *.egg-info .pytest_cache .ruff_cache
