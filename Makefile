@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two stamps: what the chapters need, and everything. Who has everything has what the chapters need.
+LEARN := $(VENV)/.tutorial
 STAMP := $(VENV)/.installed
+READY := $(if $(wildcard $(STAMP)),$(STAMP),$(LEARN))
 OUT ?= _build
 # One test process for each core, at most four; tests that share a notebook run in the same one.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
@@ -13,16 +16,18 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup -
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): settings.ini setup.py constraints.txt
+$(LEARN): EXTRAS := lab
+$(STAMP): EXTRAS := lab,dev
+$(LEARN) $(STAMP): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet --editable '.[lab,dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	@touch $@
 
-install: $(STAMP) ## make .venv with everything in it
+install: $(STAMP) ## make .venv with everything in it, for those who change the course
 
-tutorial: install ## run every chapter; pages in _build/html, then the table of pitfalls
+tutorial: $(READY) ## install what the chapters need, run every chapter; pages in _build/html, then the table of pitfalls
 	$(BIN)/cxr-tutorial run --notebooks nbs --out $(OUT)
 
 test: install ## check everything that must hold
@@ -31,7 +36,7 @@ test: install ## check everything that must hold
 faults: install ## what takes long: kills at random times, full disks, mutated files, all real files
 	$(PYTEST) --slow
 
-lab: install ## work through the course in JupyterLab, in a copy of your own (cxr-course)
+lab: $(READY) ## work through the course in JupyterLab, in a copy of your own (cxr-course)
 	$(BIN)/cxr-tutorial lab
 
 export: install ## write the library from the notebooks

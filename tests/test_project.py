@@ -144,6 +144,50 @@ def test_make_targets_exist(target):
     assert result.returncode == 0, result.stderr
 
 
+# Stamps of `make` that are there, and what each target then installs (None: nothing).
+STAMPS = {
+    (): {"tutorial": "lab", "lab": "lab", "test": "lab,dev"},
+    (".tutorial",): {"tutorial": None, "lab": None, "test": "lab,dev"},
+    (".installed",): {"tutorial": None, "lab": None, "test": None},
+}
+
+
+@pytest.mark.parametrize("stamps", STAMPS)
+def test_learners_install_what_the_chapters_need_and_nothing_else(tmp_path, stamps):
+    for name in ("Makefile", "settings.ini", "setup.py", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    for stamp in stamps:
+        (tmp_path / ".venv" / stamp).touch()
+    installs = {}
+    for target in STAMPS[stamps]:
+        command = ["make", "--dry-run", target]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        extras = re.findall(r"--editable '\.\[([\w,]+)\]'", result.stdout)
+        installs[target] = extras[0] if extras else None
+    assert installs == STAMPS[stamps]
+
+
+def test_the_library_imports_nothing_that_only_maintainers_have():
+    packages = [re.split(r"[<>=]", one)[0] for one in settings()["dev_requirements"].split()]
+    names = [package.replace("-", "_") for package in packages] + ["dask", "pytest"]
+    files = (ROOT / "cxr_tutorial").rglob("*.py")
+    modules = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files]
+    modules = [m.removesuffix(".__init__") for m in modules if m != "cxr_tutorial._modidx"]
+    code = (
+        "import importlib, sys\n"
+        f"sys.modules.update(dict.fromkeys({names!r}))\n"  # importing them fails
+        f"for module in {sorted(modules)!r}: importlib.import_module(module)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    notebooks = [json.loads(path.read_text()) for path in NBS.rglob("*.ipynb")]
+    cells = [cell for notebook in notebooks for cell in notebook["cells"]]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.M))
+    assert not imported & set(names), "the chapters run without these"
+
+
 def test_no_real_picture_in_the_repository():
     files = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True

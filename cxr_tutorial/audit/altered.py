@@ -8,7 +8,10 @@ __all__ = ['WAYS', 'PLAIN', 'SAME', 'altered_copies']
 # %% ../../nbs/audit/altered.ipynb #bc4f52b0
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from scipy.ndimage import gaussian_filter, uniform_filter
+
+from ..parallel.processes import progress
 
 # %% ../../nbs/audit/altered.ipynb #46942194
 UPRIGHT = (
@@ -57,11 +60,11 @@ def _look(
     side = images.shape[1]
     moved = (np.asarray(matrix, np.float32) @ grid + 1) * (side / 2) - 0.5
     x, y = np.moveaxis(np.clip(moved, 0, side - 1.001), -2, 0)
-    left, top = x.astype(np.int32), y.astype(np.int32)
+    left, top = np.floor(x), np.floor(y)
     x, y = x - left, y - top
-    flat = images.reshape(len(images), -1)
-    first = np.broadcast_to(top * side + left, (len(images), grid.shape[1]))
-    at = [np.take_along_axis(flat, first + step, 1) for step in (0, 1, side, side + 1)]
+    place = (top * side + left).astype(np.int64) + np.arange(len(images))[:, None] * side**2
+    flat = images.ravel()
+    at = [flat.take(place + step) for step in (0, 1, side, side + 1)]
     return (1 - y) * ((1 - x) * at[0] + x * at[1]) + y * ((1 - x) * at[2] + x * at[3])
 
 # %% ../../nbs/audit/altered.ipynb #9d420fda
@@ -84,13 +87,23 @@ def _unlike_others(seen: np.ndarray) -> np.ndarray:  # (n, 256), of length one
     return _unit(seen.reshape(len(seen), -1))
 
 # %% ../../nbs/audit/altered.ipynb #a4f0ca45
+def _filtered(
+    images: np.ndarray,  # (n, side, side)
+    work,  # a filter of the rows of a matrix, as a function
+) -> np.ndarray:  # (n, side, side) float32
+    "Rows and columns filtered alike, by two products of matrices."
+    matrix = work(np.eye(images.shape[1])).astype(np.float32)
+    return matrix @ images.astype(np.float32) @ matrix.T
+
+# %% ../../nbs/audit/altered.ipynb #a4f0ca46
 def _descriptors(
     copies: np.ndarray,  # (n, DETAIL, DETAIL)
-) -> dict:  # degrees and size -> (n, 256), each row of length one
+    all_slightly: tuple = SLIGHTLY,  # degrees and size
+) -> list[np.ndarray]:  # for each of these (n, 256), each row of length one
     "What a blurred look at each image shows, turned a little or made larger."
-    blurred = gaussian_filter(copies.astype(np.float32), (0, 2, 2))
-    looks = {slightly: _look(blurred, _moved(_turn(*slightly)), _grid(16)) for slightly in SLIGHTLY}
-    return {slightly: _unlike_others(seen) for slightly, seen in looks.items()}
+    blurred, grid = _filtered(copies, lambda rows: gaussian_filter(rows, (2, 0))), _grid(16)
+    looks = [_look(blurred, _moved(_turn(*slightly)), grid) for slightly in all_slightly]
+    return [_unlike_others(seen) for seen in looks]
 
 # %% ../../nbs/audit/altered.ipynb #6fec27a4
 def _order(matrix) -> np.ndarray:  # (256,) numbers of points
@@ -100,53 +113,70 @@ def _order(matrix) -> np.ndarray:  # (256,) numbers of points
 
 # %% ../../nbs/audit/altered.ipynb #3a5d4195
 def _best_of(
-    asked: np.ndarray,  # (m, 64) descriptors
+    asked: np.ndarray,  # (ways, m, 64) descriptors
     known: np.ndarray,  # (n, 64) descriptors
     first: int,  # the m are rows first, first + 1, ... of the n
-    whose: np.ndarray,  # (n,) sorted numbers; rows of one number are not compared
-    least: float,  # correlation, 0 to 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # rows that ask, rows that answer, correlation
-    "For each row the most similar one, upright or inverted."
-    alike = asked @ known.T
-    np.abs(alike, out=alike)
-    asks = np.arange(first, first + len(asked))
-    for number in np.unique(whose[asks]):
-        start, stop = np.searchsorted(whose, [number, number + 1])
-        alike[max(start - first, 0) : max(stop - first, 0), start:stop] = 0
-    answers = alike.argmax(1)
-    alike = alike[asks - first, answers]
-    enough = alike >= least
-    return asks[enough], answers[enough], alike[enough]
+    image: np.ndarray,  # (n,) sorted numbers; copies of one image are not compared
+    patient: np.ndarray,  # (n,) sorted numbers; of one patient, only what was mirrored or turned
+) -> tuple[np.ndarray, np.ndarray]:  # (ways, m) the rows that answer, and their correlation
+    "For each way and row the most similar other row, upright or inverted."
+    own, unturned = slice(first, first + asked.shape[1]), [not name for name, *_ in WAYS]
+    best, answers = np.zeros(asked.shape[:2], np.float32), np.zeros(asked.shape[:2], int)
+    for start in range(0, len(known), 1024):
+        some = slice(start, start + 1024)
+        alike = asked.reshape(-1, asked.shape[2]) @ known[some].T
+        alike = np.abs(alike, out=alike).reshape(*asked.shape[:2], -1)
+        if patient[some][0] <= patient[own][-1] and patient[own][0] <= patient[some][-1]:
+            alike *= image[own][:, None] != image[some]
+            alike[unturned] *= patient[own][:, None] != patient[some]
+        at = alike.argmax(2)
+        value = np.take_along_axis(alike, at[:, :, None], 2)[:, :, 0]
+        answers = np.where(value > best, at + start, answers)
+        best = np.maximum(value, best)
+    return answers, best
+
+# %% ../../nbs/audit/altered.ipynb #3c94f435
+def _asked(
+    copies: np.ndarray,  # (m, DETAIL, DETAIL)
+    few: list[np.ndarray],  # for each way (256, 64): from a descriptor to fewer numbers
+) -> np.ndarray:  # (ways, m, 64)
+    "The descriptors of images that are altered in all ways."
+    seen = dict(zip(SLIGHTLY, _descriptors(copies), strict=True))
+    return np.stack([seen[way[2]] @ fewer for way, fewer in zip(WAYS, few, strict=True)])
 
 # %% ../../nbs/audit/altered.ipynb #3c94f436
 def _proposals(
-    copies: np.ndarray,  # (m, DETAIL, DETAIL)
+    copies: np.ndarray,  # (n, DETAIL, DETAIL) all small copies
+    views: np.ndarray,  # (m,) which of them to compare, sorted by patient, from `_views`
     image: np.ndarray,  # (m,) number of the image of each, sorted
     patient: np.ndarray,  # (m,) number of its patient, sorted
     least: float = 0.87,  # correlation of two descriptors
-) -> pd.DataFrame:  # asks, answers (rows of copies), way, alike; the most similar first
+) -> pd.DataFrame:  # asks, answers (rows of views), way, alike; the most similar first
     "Pairs that may be copies, found by comparing all with all."
-    block, found = int(np.clip(4_000_000 // len(copies), 16, 1000)), []
-    parts = [slice(start, start + block) for start in range(0, len(copies), block)]
-    known = np.concatenate([_descriptors(copies[part])[SLIGHTLY[0]] for part in parts])
+    parts = [views[start : start + 1000] for start in range(0, len(views), 1000)]
+    known = np.concatenate([_descriptors(copies[part], SLIGHTLY[:1])[0] for part in parts])
     some = known[np.random.default_rng(0).permutation(len(known))[:3000]]
     few = np.linalg.svd(some, full_matrices=False)[2][:64].T
-    known = known @ few
-    for part in parts:
-        seen = _descriptors(copies[part])
-        for number, (name, position, slightly) in enumerate(WAYS):
-            asked = seen[slightly][:, _order(position)] @ few
-            whose = image if name else patient
-            rows = _best_of(asked, known, part.start, whose, least)
-            columns = dict(zip(["asks", "answers", "alike"], rows, strict=True))
-            found.append(pd.DataFrame({**columns, "way": number}))
+    known, altered = known @ few, [few[np.argsort(_order(position))] for _, position, _ in WAYS]
+
+    def ask(first: int) -> pd.DataFrame:
+        asked = _asked(copies[views[first : first + 64]], altered)
+        answers, alike = _best_of(asked, known, first, image, patient)
+        way, row = np.nonzero(alike >= least)
+        columns = {"asks": row + first, "answers": answers[way, row]}
+        return pd.DataFrame(columns | {"alike": alike[way, row], "way": way})
+
+    starts = range(0, len(views), 64)
+    found = Parallel(-1, prefer="threads", return_as="generator")(delayed(ask)(k) for k in starts)
+    found = list(progress(found, "comparing all X-rays", "part", len(starts), show=len(starts) > 9))
     return pd.concat(found).sort_values("alike", ascending=False, kind="stable")
 
 # %% ../../nbs/audit/altered.ipynb #3a7b57bf
 def _shapes(copies: np.ndarray) -> np.ndarray:  # float32
     "The images less their surroundings, slightly blurred."
-    blurred = gaussian_filter(copies.astype(np.float32), (0, 1, 1))
-    return blurred - uniform_filter(uniform_filter(blurred, (0, 15, 15)), (0, 15, 15))
+    blurred = _filtered(copies, lambda rows: gaussian_filter(rows, (1, 0)))
+    wide = _filtered(blurred, lambda rows: uniform_filter(uniform_filter(rows, (15, 1)), (15, 1)))
+    return blurred - wide
 
 # %% ../../nbs/audit/altered.ipynb #e8573202
 def _slopes(first: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -191,15 +221,19 @@ PLAIN = "padded, turned or cropped"  # neither mirrored nor inverted nor turned 
 SAME = 0.98  # correlation of two images laid over one another, from which they are one image
 
 # %% ../../nbs/audit/altered.ipynb #aa71f85a
-def _views(copies: np.ndarray, patient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Small copies that show something (m, side, side), and the image of each, sorted by patient."
-    padded = (copies[:, 0] != copies[:, 1]).any((1, 2))
-    order = np.argsort(patient, kind="stable")
-    image = np.repeat(order, 1 + padded[order])
-    second = np.diff(image, prepend=-1) == 0
-    views = copies[image, second.astype(int)]
-    shows = views.std((1, 2)) > 2
-    return views[shows], image[shows]
+def _views(
+    copies: np.ndarray,  # (n, 2, DETAIL, DETAIL)
+    patient: np.ndarray,  # (n,)
+) -> np.ndarray:  # (m,) rows of the 2 n small copies, sorted by patient
+    "The small copies that show something; the second of an image only if it differs."
+    order, found = np.argsort(patient, kind="stable"), []
+    for start in range(0, len(order), 1000):
+        images = order[start : start + 1000]
+        pairs = copies[images].reshape(len(images), 2, -1)
+        shows = pairs.std(2) > 2
+        shows[:, 1] &= (pairs[:, 0] != pairs[:, 1]).any(1)
+        found.append((2 * images[:, None] + [0, 1])[shows])
+    return np.concatenate([np.empty(0, int), *found])
 
 # %% ../../nbs/audit/altered.ipynb #61645d2e
 def _in_words(name: str, correlation: float) -> str:
@@ -208,15 +242,21 @@ def _in_words(name: str, correlation: float) -> str:
     return ", ".join(filter(None, names)) or PLAIN
 
 # %% ../../nbs/audit/altered.ipynb #7bce088a
-def _correlations(views: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
+def _correlations(copies: np.ndarray, views: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
     "How alike the images of each proposed pair are, a few hundred pairs at a time."
-    start = [_moved(_turn(*slightly) @ position) for _, position, slightly in WAYS]
-    alike = np.zeros(len(pairs))
-    for row in range(0, len(pairs), 500):
-        part = pairs.iloc[row : row + 500]
-        first, second = _shapes(views[part.answers]), _shapes(views[part.asks])
-        alike[row : row + 500] = _overlaid(first, second, np.stack(start)[part.way])
-    return alike
+    start = np.stack([_moved(_turn(*slightly) @ position) for _, position, slightly in WAYS])
+
+    def lay(row: int) -> np.ndarray:
+        part = pairs.iloc[row : row + 200]
+        both, rows = np.unique(part[["answers", "asks"]], return_inverse=True)
+        first, second = rows.reshape(-1, 2).T
+        shapes = _shapes(copies[views[both]])
+        return _overlaid(shapes[first], shapes[second], start[part.way])
+
+    rows = range(0, len(pairs), 200)
+    alike = Parallel(-1, prefer="threads", return_as="generator")(delayed(lay)(k) for k in rows)
+    alike = progress(alike, "laying X-rays over one another", "part", len(rows), show=len(rows) > 9)
+    return np.concatenate([np.empty(0), *alike])
 
 # %% ../../nbs/audit/altered.ipynb #f08d275c
 def altered_copies(
@@ -230,15 +270,16 @@ def altered_copies(
     down or turned by a quarter."""
     columns = ["first", "second", "how", "correlation"]
     patient = pd.factorize(np.arange(len(copies)) if patients is None else np.asarray(patients))[0]
-    views, image = _views(copies, patient)
+    views = _views(copies, patient)
+    image, copies = views // 2, copies.reshape(-1, *copies.shape[2:])
     if len(np.unique(image)) < 2:
         return pd.DataFrame(columns=columns)
-    pairs = _proposals(views, pd.factorize(image)[0], patient[image])
+    pairs = _proposals(copies, views, pd.factorize(image)[0], patient[image])
     both = np.sort(image[pairs[["asks", "answers"]].to_numpy()], axis=1)
     pairs["first"], pairs["second"] = both[:, 0], both[:, 1]
     pairs = pairs.drop_duplicates(["first", "second"])
     pairs = pairs[pairs.groupby(image[pairs.asks]).cumcount() < 2]
-    alike = _correlations(views, pairs)
+    alike = _correlations(copies, views, pairs)
     names = np.array([name for name, *_ in WAYS])[pairs.way]
     pairs["how"] = [_in_words(name, value) for name, value in zip(names, alike, strict=True)]
     pairs["correlation"] = abs(alike)

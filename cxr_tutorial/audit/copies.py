@@ -11,7 +11,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
-from sklearn.neighbors import KDTree
 
 from .altered import PLAIN, altered_copies
 from .findings import Case, Check, Found, file_names, looks_of
@@ -19,15 +18,19 @@ from ..files.tables import need_columns
 
 # %% ../../nbs/audit/copies.ipynb #e75248c5
 def _candidates(unit: np.ndarray, radius: float):
-    "For each row, the later rows that may lie within the radius; a hundred rows at a time."
+    "For each row, the later rows that may lie within the radius; a block of rows at a time."
     if len(unit) < 2:
         return
-    few = PCA(min(16, *unit.shape), random_state=0).fit_transform(unit)
-    tree = KDTree(few)
-    for start in range(0, len(few), 100):
-        close = tree.query_radius(few[start : start + 100], radius)
-        for row, others in enumerate(close, start):
-            yield row, others[others > row]
+    some = unit[np.random.default_rng(0).permutation(len(unit))[:3000]]
+    few = unit @ PCA(min(16, *some.shape), random_state=0).fit(some).components_.T
+    half, one = (few**2).sum(1, keepdims=True) / 2, np.ones((len(few), 1), few.dtype)
+    left, right = np.hstack([few, half, one]), np.hstack([few, -one, -half])
+    block = int(np.clip(4_000_000 // len(few), 16, 500))
+    for start in range(0, len(few), block):
+        product = left[start : start + block] @ right[start:].T  # minus half the squared distance
+        close = product >= -(radius**2) / 2 - 1e-5
+        for row in range(len(close)):
+            yield start + row, start + row + 1 + np.flatnonzero(close[row, row + 1 :])
 
 # %% ../../nbs/audit/copies.ipynb #9031ff67
 def near_duplicates(
@@ -41,7 +44,8 @@ def near_duplicates(
     centred = thumbnails - thumbnails.mean(1, keepdims=True)
     length = np.linalg.norm(centred, axis=1)
     rows = np.flatnonzero(length > 1e-3)
-    unit, bit = centred[rows] / length[rows, None], hashes[rows]
+    unit, bit = centred[rows], hashes[rows]
+    unit /= length[rows, None]
     found, partners = [], np.zeros(len(rows), int)
     for k, others in _candidates(unit, np.sqrt(2 * (1 - correlation))):
         differ = (bit[others] != bit[k]).sum(1)

@@ -79,16 +79,21 @@ def glance_all(
     need_columns(cohort, "path", "width", "height", "bytes")
     jobs = (delayed(glance)(path) for path in cohort.path)
     threads = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
-    looks = list(progress(threads(jobs), "looking at X-rays", "image", len(cohort)))
-    features, thumbnails, hashes, copies = zip(*looks, strict=True)
+    number, features = len(cohort), []
+    thumbnails, hashes = np.empty((number, THUMBNAIL**2), np.float32), np.empty((number, 256), bool)
+    copies = np.empty((number, 2, DETAIL, DETAIL), np.uint8)
+    looks = progress(threads(jobs), "looking at X-rays", "image", number)
+    for row, (measured, *seen) in enumerate(looks):
+        features.append(measured)
+        thumbnails[row], hashes[row], copies[row] = seen
     size = {
         "file size": cohort.bytes,
         "width": cohort.width,
         "height": cohort.height,
         "aspect ratio": cohort.width / cohort.height,
     }
-    table = pd.DataFrame(size).reset_index(drop=True).join(pd.DataFrame(list(features)))
-    return table, np.stack(thumbnails), np.stack(hashes), np.stack(copies)
+    table = pd.DataFrame(size).reset_index(drop=True).join(pd.DataFrame(features))
+    return table, thumbnails, hashes, copies
 
 # %% ../../nbs/audit/looks.ipynb #b87697d9
 def encoding(
