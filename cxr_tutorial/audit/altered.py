@@ -153,7 +153,7 @@ def _proposals(
     least: float = 0.87,  # correlation of two descriptors
 ) -> pd.DataFrame:  # asks, answers (rows of views), way, alike; the most similar first
     "Pairs that may be copies, found by comparing all with all."
-    parts = [views[start : start + 1000] for start in range(0, len(views), 1000)]
+    parts = [views[start : start + 100] for start in range(0, len(views), 100)]
     known = np.concatenate([_descriptors(copies[part], SLIGHTLY[:1])[0] for part in parts])
     some = known[np.random.default_rng(0).permutation(len(known))[:3000]]
     few = np.linalg.svd(some, full_matrices=False)[2][:64].T
@@ -227,8 +227,8 @@ def _views(
 ) -> np.ndarray:  # (m,) rows of the 2 n small copies, sorted by patient
     "The small copies that show something; the second of an image only if it differs."
     order, found = np.argsort(patient, kind="stable"), []
-    for start in range(0, len(order), 1000):
-        images = order[start : start + 1000]
+    for start in range(0, len(order), 100):
+        images = order[start : start + 100]
         pairs = copies[images].reshape(len(images), 2, -1)
         shows = pairs.std(2) > 2
         shows[:, 1] &= (pairs[:, 0] != pairs[:, 1]).any(1)
