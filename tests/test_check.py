@@ -18,8 +18,10 @@ from conftest import LABEL, NBS, NOTEBOOKS
 
 from cxr_tutorial.dev.command import main
 from cxr_tutorial.dev.site import quarto_id
+from cxr_tutorial.metrics import choose_threshold
 from cxr_tutorial.study import check_report
 from cxr_tutorial.study.check import STUDY_CHECKS, check_path, check_study
+from cxr_tutorial.study.checklists import FACTS
 from cxr_tutorial.study.checks import Material, study_table
 from cxr_tutorial.study.checks_code import CODE_CHECKS
 from cxr_tutorial.study.checks_source import read_code
@@ -526,22 +528,52 @@ def a_study(folder: Path, shared: int) -> Path:
     table["image_hash"] = [f"{number:08x}" for number in range(300)]
     test = table[table.split == "test"].drop(columns="split")
     test["probability"] = np.clip(0.3 * test.label + 0.7 * rng.random(120), 0, 1)
+    val = table[table.split == "val"].drop(columns="split")
+    val["probability"] = np.clip(0.3 * val.label + 0.7 * rng.random(60), 0, 1)
     folder.mkdir()
     table.to_csv(folder / "split.csv", index=False)
     test.to_csv(folder / "predictions.csv", index=False)
-    metrics = {"threshold": 0.41, "threshold_policy": "youden, on validation patients"}
+    val.to_csv(folder / "validation_predictions.csv", index=False)
+    threshold = choose_threshold(val.label, val.probability)
+    metrics = {"threshold": threshold, "threshold_policy": "youden, on validation patients"}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
 
 def test_the_folder_of_a_study(tmp_path):
     good, bad = a_study(tmp_path / "good", 0), a_study(tmp_path / "bad", 7)
-    assert run(good).exit_code == 0
+    assert run(good, "--json", tmp_path / "good.json").exit_code == 0
+    rows = json.loads((tmp_path / "good.json").read_text())["findings"]
+    source = next(row for row in rows if row["kind"] == "threshold-source")
+    assert source["level"] == "passed" and "choose on validation images" in source["evidence"]
     result = run(bad, "--json", tmp_path / "bad.json")
     assert result.exit_code == 1
     rows = {row["kind"]: row for row in json.loads((tmp_path / "bad.json").read_text())["findings"]}
     assert rows["patients-on-both-sides"]["level"] == rows["seen-patients"]["level"] == "stop"
     assert "7 of 120 test patients are in train" in rows["seen-patients"]["evidence"]
+
+
+def test_checklists_are_filled_from_the_study(tmp_path):
+    study, file = a_study(tmp_path / "good", 0), tmp_path / "lists.csv"
+    assert run(study, "--checklists", file, "--json", tmp_path / "a.json").exit_code == 0
+    items = pd.read_csv(file, dtype=str).set_index(["checklist", "item"])
+    assert items.loc[("CLAIM 2024", "20")].text.startswith("none of 300 patients")
+    assert "AUROC" in items.loc[("CLAIM 2024", "37")].text
+    assert items.loc[("CLAIM 2024", "44")].text == "[to be written by you]"
+    assert "train 120 images of 120 patients" in items.loc[("TRIPOD+AI", "20")].text
+    written = json.loads((tmp_path / "a.json").read_text())["checklists"]
+    assert [one["text"] for one in written] == items.text.tolist()
+    bad = a_study(tmp_path / "bad", 7)
+    assert run(bad, "--checklists", tmp_path / "bad.md").exit_code == 1
+    assert "**20** what is kept apart: patients, images, hospitals: stop: Patients on both" in (
+        tmp_path / "bad.md"
+    ).read_text(encoding="utf-8")
+    assert run(study, "--checklists", tmp_path / "lists.doc").exit_code == 2
+
+
+def test_facts_name_checks_that_there_are():
+    kinds = {check.kind for check in STUDY_CHECKS}
+    assert {kind for several in FACTS.values() for kind in several} <= kinds
 
 
 def test_a_broken_check_stops_no_other(monkeypatch):

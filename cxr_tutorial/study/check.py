@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .checklists import DESCRIPTIONS
 from .checks import study_table
 from .checks_code import CODE_CHECKS
 from .checks_inputs import gather, read_study
@@ -26,6 +27,7 @@ STUDY_CHECKS = (
     *TRANSFORM_CHECKS,
     *MODEL_CHECKS,
     *IMAGE_CHECKS,
+    *DESCRIPTIONS,
 )
 
 # %% ../../nbs/study/check.ipynb #chk1b4b699

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..files.atomic import atomic_path, write_json
 from ..files.problems import printable
+from .checklists import checklists_html, fill_checklists, write_checklists
 from .checks import RANKS
 from .report import INTENDED_USE, REPORT_STYLE
 
@@ -141,6 +142,7 @@ def check_page(
         *(_section(row) for row in found.itertuples()),
         _rest(table, "passed", {"kind": "check", "evidence": "number"}),
         _rest(table, "unchecked", {"kind": "check", "evidence": "why", "remedy": "give"}),
+        checklists_html(fill_checklists(table)),
     ]
     style = f"<style>{REPORT_STYLE}{_STYLE}</style>"
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">{style}'
@@ -153,7 +155,9 @@ def check_facts(
 ) -> dict:  # counts and findings, for JSON
     "The report as data."
     counts = {level: int((table["level"] == level).sum()) for level in RANKS}
-    return {"counts": counts, "findings": table.to_dict("records"), "use": INTENDED_USE}
+    lists = fill_checklists(table).to_dict("records")
+    findings = table.to_dict("records")
+    return {"counts": counts, "findings": findings, "checklists": lists, "use": INTENDED_USE}
 
 # %% ../../nbs/study/check_report.ipynb #chr074475d
 def write_check(
@@ -161,8 +165,11 @@ def write_check(
     json_file=None,  # to write, or None
     html_file=None,  # to write, or None
     name: str = "",  # of the study
+    checklists_file=None,  # to write, .md or .csv, or None
 ) -> None:
     "Write the report; each file complete or not at all."
+    if checklists_file:
+        write_checklists(table, checklists_file)
     if json_file:
         write_json(check_facts(table), json_file)
     if html_file:

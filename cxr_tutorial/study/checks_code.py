@@ -326,7 +326,10 @@ def _minus_one(node: ast.AST) -> bool:
     return any(_is_number(one.comparators[0], -1) for one in several)
 
 # %% ../../nbs/study/checks_code.ipynb #chc0b15e08
-_CASES = r"extreme|severe|severity|(?<![a-z])grade|certain|confident|borderline|doubtful|equivocal|moderate"
+_CASES = (
+    r"extreme|severe|severity|(?<![a-z])grade|certain|confident|borderline|doubtful|equivocal|"
+    r"moderate"
+)
 _FILTERS = (ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Attribute, ast.Call)
 
 # %% ../../nbs/study/checks_code.ipynb #chc0b15e09

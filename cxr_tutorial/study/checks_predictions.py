@@ -330,7 +330,11 @@ def _moved(material: Material) -> list[Found]:
     if source:
         return [Found(f"it is said to come from elsewhere; {text}")]
     test = _predictions(material, "test") if material.given.get("test") is not None else None
-    if threshold == 0.5 or (test is not None and derived_from(_both_classes(test), threshold)):
+    if (
+        threshold == 0.5
+        or _claimed(material) == "test"
+        or (test is not None and derived_from(_both_classes(test), threshold))
+    ):
         return [Found(f"answered by threshold-source; {text}", level="passed")]
     return [Found(f"no usual policy gives it here; {text}")]
 

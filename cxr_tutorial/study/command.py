@@ -263,13 +263,19 @@ _FAIL_ON = {
 @click.option("--json", "json_file", type=click.Path(), help="Also write the report as JSON.")
 @click.option("--html", "html_file", type=click.Path(), help="Also write the report as a page.")
 @click.option(
+    "--checklists",
+    "lists",
+    type=click.Path(),
+    help="Also write CLAIM, TRIPOD+AI and STARD-AI, filled as far as known (.md or .csv).",
+)
+@click.option(
     "--fail-on",
     type=click.Choice(list(_FAIL_ON)),
     default="stop",
     show_default=True,
     help="Findings that give exit code 1.",
 )
-def check(path, code, json_file, html_file, fail_on):
+def check(path, code, json_file, html_file, lists, fail_on):
     """Look for the pitfalls of a study: PATH is a STUDY.yaml, a folder that train has written, a
     notebook, a script, or a folder of X-rays.
 
@@ -279,10 +285,12 @@ def check(path, code, json_file, html_file, fail_on):
     from cxr_tutorial.study.check import check_path
     from cxr_tutorial.study.check_report import describe_check, write_check
 
+    if lists and not lists.lower().endswith((".md", ".csv")):
+        raise click.BadParameter("checklists are written as .md or .csv", param_hint="--checklists")
     with _writing(json_file):
         table = check_path(path, code)
         _say(describe_check(table))
-        write_check(table, json_file, html_file, Path(path).name)
+        write_check(table, json_file, html_file, Path(path).name, lists)
     if table["level"].isin(_FAIL_ON[fail_on]).any():
         click.get_current_context().exit(1)
 
