@@ -254,6 +254,22 @@ _FAIL_ON = {
     "never": (),
 }  # levels that give exit code 1
 
+# %% ../../nbs/study/command.ipynb #chkcmd04
+def _list_file(context, option, value: str | None) -> str | None:
+    "A file for the checklists, if it ends as one."
+    if value and not value.lower().endswith((".md", ".csv")):
+        raise click.BadParameter("checklists are written as .md or .csv")
+    return value
+
+# %% ../../nbs/study/command.ipynb #chkcmd05
+_LISTS = click.option(
+    "--checklists",
+    "lists",
+    type=click.Path(),
+    callback=_list_file,
+    help="Also write CLAIM, TRIPOD+AI and STARD-AI, filled as far as known (.md or .csv).",
+)
+
 # %% ../../nbs/study/command.ipynb #chkcmd02
 @main.command(
     epilog="Exit code: 0, or 1 if there is a finding that --fail-on names or nothing could be read."
@@ -262,12 +278,7 @@ _FAIL_ON = {
 @click.option("--code", multiple=True, type=click.Path(), help="Also this script or notebook.")
 @click.option("--json", "json_file", type=click.Path(), help="Also write the report as JSON.")
 @click.option("--html", "html_file", type=click.Path(), help="Also write the report as a page.")
-@click.option(
-    "--checklists",
-    "lists",
-    type=click.Path(),
-    help="Also write CLAIM, TRIPOD+AI and STARD-AI, filled as far as known (.md or .csv).",
-)
+@_LISTS
 @click.option(
     "--fail-on",
     type=click.Choice(list(_FAIL_ON)),
@@ -285,8 +296,6 @@ def check(path, code, json_file, html_file, lists, fail_on):
     from cxr_tutorial.study.check import check_path
     from cxr_tutorial.study.check_report import describe_check, write_check
 
-    if lists and not lists.lower().endswith((".md", ".csv")):
-        raise click.BadParameter("checklists are written as .md or .csv", param_hint="--checklists")
     with _writing(json_file):
         table = check_path(path, code)
         _say(describe_check(table))
