@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -68,11 +70,35 @@ def _parameters(source: str, function: ast.FunctionDef) -> list[tuple[str, str, 
         rows.append(("", returned, "", comments.get("return", "")))
     return rows
 
+# %% ../../nbs/dev/site.ipynb #site-api-c
+@cache
+def _class_files() -> dict[str, Path]:
+    "Which file of the package defines a class."
+    found, root = {}, Path(find_spec("cxr_tutorial").origin).parent
+    for file in sorted(root.rglob("*.py")):
+        for name in re.findall(r"^class (\w+)", file.read_text(encoding="utf-8"), re.M):
+            found[name] = file
+    return found
+
+# %% ../../nbs/dev/site.ipynb #site-api-a
+def _inherited(kind: ast.ClassDef) -> list[tuple[str, str, str, str]]:
+    "The fields that a dataclass has from other classes of the package."
+    rows = []
+    if not any("dataclass" in ast.unparse(one) for one in kind.decorator_list):
+        return rows
+    for base in kind.bases:
+        name = ast.unparse(base).rpartition(".")[2]
+        if name in _class_files():
+            source = _class_files()[name].read_text(encoding="utf-8")
+            known = [one for one in ast.parse(source).body if getattr(one, "name", "") == name]
+            rows += _fields(source, known[0])
+    return rows
+
 # %% ../../nbs/dev/site.ipynb #site-api-4
 def _fields(source: str, kind: ast.ClassDef) -> list[tuple[str, str, str, str]]:
     "The same for the fields of a class. A default that a private helper makes is its first word."
     _, comments = read_fields(f"{source}\n".splitlines(keepends=True), kind.name)
-    rows = []
+    rows = {row[0]: row for row in _inherited(kind)}
     for field in kind.body:
         if not isinstance(field, ast.AnnAssign):
             continue
@@ -80,10 +106,9 @@ def _fields(source: str, kind: ast.ClassDef) -> list[tuple[str, str, str, str]]:
         if isinstance(value, ast.Call) and _as_written(source, value.func).startswith("_"):
             meaning = meaning or getattr(value.args[1], "value", "")
             value = value.args[0]
-        rows.append(
-            (name, _as_written(source, field.annotation), _as_written(source, value), meaning)
-        )
-    return rows
+        written = _as_written(source, field.annotation), _as_written(source, value)
+        rows[name] = (name, *written, meaning)
+    return list(rows.values())
 
 # %% ../../nbs/dev/site.ipynb #site-api-5
 def _plain(text: str) -> str:

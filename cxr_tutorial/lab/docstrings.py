@@ -141,10 +141,28 @@ def _complete(thing, text: str) -> None:
     if text and text not in doc:
         thing.__doc__ = f"{doc}\n\n{text}".strip()
 
+# %% ../../nbs/lab/docstrings.ipynb #inhfld001
+def _source(module: ModuleType) -> list[str]:
+    "The lines of a module, with their ends; none if only its compiled file is there."
+    try:
+        return (module.__loader__.get_source(module.__name__) or "").splitlines(keepends=True)
+    except OSError:
+        return []
+
+# %% ../../nbs/lab/docstrings.ipynb #inhfld002
+def _lines(kind: type) -> list[str]:
+    "The lines of the module that defines a class."
+    return _source(sys.modules[kind.__module__])
+
 # %% ../../nbs/lab/docstrings.ipynb #41512cd4
 def _fields(kind: type, lines: list[str]) -> str:
-    "The sections of a class whose parameters are its fields."
-    types, comments = read_fields(lines, kind.__name__)
+    "The sections of a class whose parameters are its fields, inherited ones first."
+    types, comments = {}, {}
+    for base in reversed(kind.__mro__) if hasattr(kind, "__dataclass_fields__") else (kind,):
+        if base is kind or base.__module__.startswith(PACKAGE):
+            more, said = read_fields(lines if base is kind else _lines(base), base.__name__)
+            types |= more
+            comments |= {name: text for name, text in said.items() if text or name not in comments}
     for name, field in getattr(kind, "__dataclass_fields__", {}).items():
         comments[name] = comments.get(name) or field.metadata.get("help", "")
     return sections(types, comments, {})
@@ -154,9 +172,8 @@ def document(
     module: ModuleType,  # loaded from a file with source
 ) -> None:
     "Complete the docstrings of what a module defines with what its comments say."
-    try:
-        lines = (module.__loader__.get_source(module.__name__) or "").splitlines(keepends=True)
-    except OSError:  # only the compiled file is there, without comments
+    lines = _source(module)
+    if not lines:  # only the compiled file is there, without comments
         return
 
     def is_here(thing) -> bool:

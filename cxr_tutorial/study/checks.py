@@ -7,7 +7,6 @@ __all__ = ['RANKS', 'ROW', 'GIVE', 'NotGiven', 'Material', 'StudyCheck', 'ask', 
 
 # %% ../../nbs/study/checks.ipynb #chk03648b9
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -46,7 +45,6 @@ class Material(Case):
     "A study under check: its parts by name, and what has been found out so far."
 
     cohort: pd.DataFrame | None  # the split: path, patient_id, label, split, ...; None if not given
-    known: dict = field(default_factory=dict)  # results of `once`
     given: dict = field(default_factory=dict)  # name of `GIVE`: part
     refused: dict = field(default_factory=dict)  # name: why it could not be read
 
@@ -63,13 +61,6 @@ class Material(Case):
 class StudyCheck(Check):
     "One row of the registry of a study's checks."
 
-    kind: str  # identifies the finding: "patients-on-both-sides"
-    level: str  # one of `LEVELS`
-    title: str  # the finding in words
-    remedy: str  # what to do
-    ask: Callable  # takes a `Material`, returns a list of `Found`, empty when all is well
-    every_file: bool = False  # a report names all files, not only the first few
-    models: bool = False  # fits models, so it needs enough patients of each class
     needs: tuple[str, ...] = ()  # names of `GIVE`
     chapter: str = ""  # of the course, with the heading: "04_splits#Pitfall: image-level leakage"
 

@@ -1,0 +1,230 @@
+"""How often the checks of `cxr-tutorial check` miss a fault, and how often they cry wolf.
+
+For each check twenty studies with its fault and twenty without: `made_up`, `study`,
+`without_fault` and `with_fault` of the notebooks of the checks make them. For code, wrong cells of
+the course are put between right ones. Writes check_rates.json and check_rates.md beside this file;
+takes about ten minutes on one core:
+
+    python benchmarks/check_rates.py
+"""
+
+import ast
+import importlib
+import json
+import re
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+from cxr_tutorial.files.atomic import atomic_path, write_json
+from cxr_tutorial.generalisation import wilson_interval
+from cxr_tutorial.study.check import STUDY_CHECKS
+from cxr_tutorial.study.checks import Material, study_table
+from cxr_tutorial.study.checks_code import CODE_CHECKS
+from cxr_tutorial.study.checks_model import MODEL_CHECKS
+from cxr_tutorial.study.checks_predictions import PREDICTION_CHECKS
+from cxr_tutorial.study.checks_source import read_code
+from cxr_tutorial.study.checks_tables import TABLE_CHECKS
+from cxr_tutorial.study.checks_transforms import TRANSFORM_CHECKS
+
+HERE = Path(__file__).parent
+NBS = HERE.parent / "nbs"
+SEEDS = 20
+LABEL = re.compile(r"^#\|\s*label:\s*(wrong|right|check)-([a-z0-9-]+)", re.M)
+GRAVE = ("stop", "look")
+ANY = ("stop", "look", "note")
+
+
+def examples(room: str) -> dict:
+    "Functions and classes of the example cells of a notebook, and what its module holds."
+    names = dict(vars(importlib.import_module(f"cxr_tutorial.study.{room}")))
+    for cell in nbformat.read(NBS / "study" / f"{room}.ipynb", 4).cells:
+        if cell.cell_type == "code" and not cell.source.startswith(("#| export", "#| default")):
+            tree = ast.parse(cell.source)
+            kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+            tree.body = [node for node in tree.body if isinstance(node, kept)]
+            exec(compile(tree, f"{room}.ipynb", "exec"), names)
+    return names
+
+
+def level_of(check, given: dict) -> str:
+    "The gravest level of a check of what is given."
+    cohort = given.get("split")
+    return study_table([check], Material(cohort, given=given))["level"][0]
+
+
+def count(group: str, check, wrong, right) -> dict:
+    "A check on twenty studies with its fault and twenty without; `wrong` and `right` take a seed."
+    counted = GRAVE if check.level != "note" else ANY
+    row = {"group": group, "check": check.kind, "level": check.level, "seeds": SEEDS}
+    for way, make in (("wrong", wrong), ("right", right)):
+        levels = [level_of(check, make(seed)) for seed in range(SEEDS)]
+        row[f"{way}_found"] = sum(level in counted for level in levels)
+        row[f"{way}_unchecked"] = levels.count("unchecked")
+    print(f"{check.kind}: {row['wrong_found']} found, {row['right_found']} alarms", flush=True)
+    return row
+
+
+def elsewhere(table: pd.DataFrame) -> pd.DataFrame:
+    "The same patients, those of the test from another hospital and later."
+    test = table.split == "test"
+    return table.assign(
+        site=np.where(test, "west", table.site),
+        study_day=np.where(test, 900, 0) + table.index % 300,
+    )
+
+
+def of_tables() -> list[dict]:
+    "Checks of the split table."
+    made, rows = examples("checks_tables"), []
+    for check in TABLE_CHECKS:
+        noted = check.kind in ("no-external-test", "same-time")  # the usual table has this fault
+
+        def wrong(seed, kind=check.kind):
+            table = made["with_fault"](kind, seed)
+            return {"split": table.assign(study_day=table.index % 300)}
+
+        def right(seed, noted=noted):
+            table = made["made_up"](seed)
+            return {"split": elsewhere(table) if noted else table}
+
+        rows.append(count("split table", check, wrong, right))
+    return rows
+
+
+def of_predictions() -> list[dict]:
+    "Checks of predictions."
+    made, rows = examples("checks_predictions"), []
+    for check in PREDICTION_CHECKS:
+
+        def wrong(seed, kind=check.kind):
+            return made["with_fault"](kind, seed)
+
+        def right(seed, kind=check.kind):
+            given = made["study"](seed)
+            if kind == "left-out":  # it compares with a split
+                given["split"] = pd.DataFrame({"split": "test", **given["test"][["patient_id"]]})
+            return given
+
+        rows.append(count("predictions", check, wrong, right))
+    return rows
+
+
+def of_objects(group: str, room: str, checks: tuple, given: dict) -> list[dict]:
+    "Checks of transforms or of a model."
+    made, rows = examples(room) | given, []
+    for check in checks:
+
+        def wrong(seed, kind=check.kind):
+            return made["with_fault"](kind, seed)
+
+        rows.append(count(group, check, wrong, made["without_fault"]))
+    return rows
+
+
+def course_cells() -> dict[tuple[str, str], str]:
+    "All wrong and right cells: (pitfall, way) and the code."
+    found = {}
+    for file in sorted((NBS / "course").glob("*.ipynb")):
+        for cell in nbformat.read(file, 4).cells:
+            label = LABEL.search(cell.source) if cell.cell_type == "code" else None
+            if label and label[1] != "check":
+                found[label[2], label[1]] = cell.source
+    return found
+
+
+def hits_of(source: str) -> set[str]:
+    "Kinds of the checks that find something in a piece of code."
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "script.py")
+        file.write_text(source, encoding="utf-8")
+        table = study_table(CODE_CHECKS, Material(None, given={"code": read_code(file)}))
+    return set(table.kind[table["level"].isin(ANY)])
+
+
+def of_code() -> tuple[list[dict], list[dict]]:
+    "Each wrong cell alone and between four right ones, in twenty orders; and each right one."
+    cells, pitfalls = course_cells(), []
+    slugs = sorted({slug for slug, _ in cells})
+    found = {key: hits_of(source) - {"code-no-interval"} for key, source in cells.items()}
+    right = [slug for slug in slugs if (slug, "right") in cells]
+    expected = {slug: found[slug, "wrong"] - found.get((slug, "right"), set()) for slug in slugs}
+    by_check = {check.kind: [0, 0, 0, 0] for check in CODE_CHECKS}  # seen, of, alarms, of
+    for slug in slugs:
+        seen = 0
+        for seed in range(SEEDS):
+            rng = np.random.default_rng([seed, slugs.index(slug)])
+            others = rng.choice([one for one in right if one != slug], 4, replace=False)
+            parts = [cells[one, "right"] for one in others]
+            alarms = hits_of("\n".join(parts))
+            parts.insert(int(rng.integers(5)), cells[slug, "wrong"])
+            told = hits_of("\n".join(parts))
+            seen += bool(expected[slug] & told)
+            for kind, counts in by_check.items():
+                if kind in expected[slug]:
+                    counts[0], counts[1] = counts[0] + (kind in told), counts[1] + 1
+                counts[2], counts[3] = counts[2] + (kind in alarms), counts[3] + 1
+        row = {"pitfall": slug, "alone": sorted(expected[slug]), "among_right": seen}
+        pitfalls.append(row | {"right_alarms": sorted(found.get((slug, "right"), set()))})
+        print(f"{slug}: {', '.join(expected[slug]) or 'not seen'}; among others {seen}", flush=True)
+    names = ("wrong_found", "wrong_of", "right_found", "right_of")
+    rows = [{"check": kind, **dict(zip(names, c, strict=True))} for kind, c in by_check.items()]
+    return pitfalls, rows
+
+
+def of_notebooks() -> dict:
+    "Which checks of code fire on the notebooks of the course, wrong and check cells taken out."
+    alarms = {}
+    for file in sorted((NBS / "course").glob("*.ipynb")):
+        parts = []
+        for cell in nbformat.read(file, 4).cells:
+            label = LABEL.search(cell.source) if cell.cell_type == "code" else None
+            if cell.cell_type == "code" and (label is None or label[1] == "right"):
+                lines = cell.source.splitlines()
+                parts.append("\n".join(line for line in lines if not line.startswith(("%", "!"))))
+        alarms[file.stem] = sorted(hits_of("\n".join(parts)))
+    return alarms
+
+
+def interval(found: int, of: int) -> str:
+    "A rate with its interval (Wilson), in words."
+    low, high = wilson_interval(found / of, of)
+    return f"{found} of {of} ({low:.0%} to {high:.0%})"
+
+
+def as_text(result: dict) -> str:
+    "The tables as Markdown."
+    lines = ["# Alarms and misses of the checks", "", f"Measured in {result['seconds']} s.", ""]
+    lines += ["| part | check | missed with the fault | alarms without |", "|---|---|---|---|"]
+    for row in result["checks"]:
+        missed, n = row["seeds"] - row["wrong_found"], row["seeds"]
+        cells = (row["group"], row["check"], interval(missed, n), interval(row["right_found"], n))
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| wrong cell | seen alone by | seen among four right cells |", "|---|---|---|"]
+    for row in result["pitfalls"]:
+        among = interval(row["among_right"], SEEDS) if row["alone"] else "-"
+        lines.append(f"| {row['pitfall']} | {', '.join(row['alone']) or 'nothing'} | {among} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    start = time.perf_counter()
+    pitfalls, code = of_code()
+    checks = of_tables() + of_predictions()
+    checks += of_objects("transforms", "checks_transforms", TRANSFORM_CHECKS, {})
+    from torch import nn
+
+    given = {"logits": nn.BCEWithLogitsLoss()}
+    checks += of_objects("model", "checks_model", MODEL_CHECKS, given)
+    result = {"checks": checks, "pitfalls": pitfalls, "code": code, "notebooks": of_notebooks()}
+    result["registry"] = len(STUDY_CHECKS)
+    result["seconds"] = round(time.perf_counter() - start)
+    write_json(json.loads(json.dumps(result, default=int)), HERE / "check_rates.json")
+    with atomic_path(HERE / "check_rates.md") as partial:
+        partial.write_text(as_text(result), encoding="utf-8")
