@@ -38,6 +38,7 @@ def plot_reliability(
             ref_line=number == 0,
             ax=ax,
         )
+    ax.legend(loc="best", fontsize="small")  # where it covers no curve
     ax.set(xlabel="predicted probability", ylabel="share of positive images")
     figure.tight_layout()
     return figure
