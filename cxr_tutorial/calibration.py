@@ -164,12 +164,14 @@ def decision_curve(
     thresholds = np.arange(0.05, 0.96, 0.05) if thresholds is None else np.asarray(thresholds)
     if (thresholds <= 0).any() or (thresholds >= 1).any():
         raise ValueError("thresholds lie between 0 and 1")
+    positive, negative = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
+    found = 1 - np.searchsorted(positive, thresholds) / max(len(positive), 1)  # share acted on
+    alarms = 1 - np.searchsorted(negative, thresholds) / max(len(negative), 1)
     prevalence = labels.mean()
-    rows = []
-    for threshold in thresholds:
-        odds = threshold / (1 - threshold)  # false alarms that outweigh one patient found
-        acted = probabilities >= threshold
-        found, alarms = (acted & (labels == 1)).mean(), (acted & (labels == 0)).mean()
-        treat_all = prevalence - odds * (1 - prevalence)
-        rows.append({"model": found - odds * alarms, "treat all": treat_all, "treat none": 0.0})
-    return pd.DataFrame(rows, index=pd.Index(thresholds.round(3), name="threshold"))
+    odds = thresholds / (1 - thresholds)  # false alarms that outweigh one patient found
+    benefit = {
+        "model": prevalence * found - odds * (1 - prevalence) * alarms,
+        "treat all": prevalence - odds * (1 - prevalence),
+        "treat none": 0.0,
+    }
+    return pd.DataFrame(benefit, index=pd.Index(thresholds.round(3), name="threshold"))

@@ -13,6 +13,11 @@ from scipy.stats import norm, rankdata, t
 
 from ..metrics import check_scores
 
+# %% ../../nbs/statistics/delong.ipynb #de439217
+def _how_many(patients: np.ndarray) -> int:
+    "The number of different patients, who are numbered from 0."
+    return np.count_nonzero(np.bincount(patients))
+
 # %% ../../nbs/statistics/delong.ipynb #de439218
 def _checked(labels, scores, patients) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Arrays, and patients as numbers, after checking that each class has at least two patients."
@@ -20,7 +25,7 @@ def _checked(labels, scores, patients) -> tuple[np.ndarray, np.ndarray, np.ndarr
     patients = np.arange(len(labels)) if patients is None else pd.factorize(np.asarray(patients))[0]
     if len(patients) != len(labels) or (patients < 0).any():
         raise ValueError("each image needs a patient id")
-    if min(len(np.unique(patients[labels == k])) for k in (0, 1)) < 2:
+    if min(_how_many(patients[labels == k]) for k in (0, 1)) < 2:
         raise ValueError("an interval for the AUROC needs at least two patients of each class")
     return labels, scores, patients
 
@@ -48,8 +53,8 @@ def _clustered_variance(labels: np.ndarray, value: np.ndarray, patients: np.ndar
     first = _class_sums(value, patients, positive)
     second = _class_sums(value, patients, ~positive)
     spread = lambda count: count / (count - 1)
-    of_positive = len(np.unique(patients[positive]))
-    of_negative = len(np.unique(patients[~positive]))
+    of_positive = _how_many(patients[positive])
+    of_negative = _how_many(patients[~positive])
     variance = (first**2).sum() * spread(of_positive) + (second**2).sum() * spread(of_negative)
     return variance + 2 * (first * second).sum() * spread(patients.max() + 1)
 
@@ -124,7 +129,7 @@ def compare_auroc(
         return {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
     value = _placements(labels, first) - _placements(labels, second)
     difference = float(value[labels == 1].mean())
-    fewest = min(len(np.unique(patients[labels == k])) for k in (0, 1))
+    fewest = min(_how_many(patients[labels == k]) for k in (0, 1))
     variance = _clustered_variance(labels, value, patients)
     error = float(np.sqrt(variance)) if variance > 1e-12 else 0.5 / fewest
     width = float(t.ppf((1 + level) / 2, fewest - 1)) * error
