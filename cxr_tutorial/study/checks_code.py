@@ -868,10 +868,22 @@ def best_of_folds(code: Code) -> list[Step]:
 
 # %% ../../nbs/study/checks_code.ipynb #chc07c7d6b
 def best_of_search(code: Code) -> list[Step]:
-    "The best score of a search as the result."
-    if _called(code, "cross_val_score|cross_validate|cross_val_predict") or _mentions(code, TEST):
-        return []
-    return _mentions(code, r"(?<!\w)best_score_?(?!\w)")
+    "The best score of a search as the result: nobody asks the chosen model about other images."
+    best = _mentions(code, r"(?<!\w)best_score_?(?!\w)")
+
+    def searches(node: ast.AST) -> bool:
+        name = dotted(node.func, code.aliases) if isinstance(node, ast.Call) else ""
+        return bool(re.search(r"SearchCV$|(^|\.)create_study$", name))
+
+    for step, names in flows(code, searches):
+        for node in step.walk():
+            if isinstance(node, ast.Call) and carries(node, names, searches):
+                nested = re.search(r"cross_val\w+$", dotted(node.func))
+                if nested or says(TEST, node):
+                    return []
+    made = any(searches(node) for step in code.steps for node in step.walk())
+    elsewhere = _called(code, "cross_val_score|cross_validate|cross_val_predict")
+    return [] if not made and (elsewhere or _mentions(code, TEST)) else best
 
 # %% ../../nbs/study/checks_code.ipynb #chc040e5d1
 def suspects_dropped(code: Code) -> list[Step]:
