@@ -13,8 +13,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from conftest import LABEL, NBS, NOTEBOOKS
+from PIL import Image
+from scipy import ndimage
 
 from cxr_tutorial.dev.command import main
 from cxr_tutorial.dev.site import quarto_id
@@ -569,6 +572,34 @@ def test_checklists_are_filled_from_the_study(tmp_path):
         tmp_path / "bad.md"
     ).read_text(encoding="utf-8")
     assert run(study, "--checklists", tmp_path / "lists.doc").exit_code == 2
+
+
+def test_images_may_be_arrays():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"patient_id": np.arange(40), "label": [0, 1] * 20})
+    table["split"] = np.repeat(["train", "test"], 20)
+    table["image_hash"] = [f"{number:08x}" for number in range(40)]
+    images = ndimage.zoom(rng.random((40, 8, 10)), (1, 12, 12)).clip(0, 1)  # (n, height, width)
+    images[30] = images[0]  # in training and in test
+    kinds = {}
+    forms = {
+        "floats": images,
+        "bytes": (255 * images).astype(np.uint8),
+        "tensors": torch.tensor(images)[:, None].expand(-1, 3, -1, -1),
+        "images": [Image.fromarray((255 * one).astype(np.uint8)) for one in images],
+    }
+    for name, given in forms.items():
+        found = check_study(split=table, images=given)
+        level = found.set_index("kind")["level"]
+        assert level["image-identical-split"] == "stop", name
+        assert level["image-encoding"] == "unchecked", name
+        kinds[name] = found.kind[found["level"] == "stop"].tolist()
+    assert all(one == kinds["floats"] for one in kinds.values()), kinds
+    few = check_study(split=table[:5], images=images)
+    row = few[few.kind == "image-identical-split"].iloc[0]
+    assert "40 arrays, and 5 rows" in row.remedy
+    alone = check_study(images=images)
+    assert set(alone["level"]) == {"unchecked"}
 
 
 def test_facts_name_checks_that_there_are():

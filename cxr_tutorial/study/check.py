@@ -33,7 +33,7 @@ STUDY_CHECKS = (
 # %% ../../nbs/study/check.ipynb #chk1b4b699
 def check_study(
     split=None,  # table or CSV file: a row per image; split, patient_id, label, path, site, ...
-    images=None,  # folder of X-rays as for `read_folder`, or a cohort table
+    images=None,  # folder of X-rays, cohort table, or arrays in the order of `split`
     train_transform=None,  # of the training images
     evaluation_transform=None,  # of validation and test images
     model=None,  # any torch.nn.Module, or a model.safetensors of this course

@@ -20,7 +20,7 @@ ROW = ("kind", "level", "finding", "evidence", "remedy", "places", "chapter")  #
 # %% ../../nbs/study/checks.ipynb #chk098255c
 GIVE = {  # part of a study: how it is given
     "split": "split: a table with a row per image (columns split, patient_id, label; path if any)",
-    "images": "images: a folder of X-rays, or a column path in the split table",
+    "images": "images: a folder of X-rays, arrays (one for each row of split), or a column path",
     "train_transform": "train_transform: the transform of the training images",
     "evaluation_transform": "evaluation_transform: the transform of validation and test images",
     "model": "model: a PyTorch model, or the model.safetensors of a study",

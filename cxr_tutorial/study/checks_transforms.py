@@ -30,7 +30,8 @@ def _image_case(material: Material) -> Case:
         images = as_cohort(split, patient=patient, on_problem="skip")
     elif split is not None and {"image_hash", "split"} <= set(split):
         parts = split.drop_duplicates("image_hash").set_index("image_hash").split
-        images = images.assign(split=images.image_hash.map(parts))
+        if images.image_hash.isin(parts.index).any():
+            images = images.assign(split=images.image_hash.map(parts))
     return Case(images.reset_index(drop=True))
 
 # %% ../../nbs/study/checks_transforms.ipynb #chx092d9f9
@@ -42,10 +43,15 @@ def _lacking(material: Material) -> NotGiven:
         return lacking
     raise AssertionError("there are images")
 
+# %% ../../nbs/study/checks_transforms.ipynb #chx0arr01
+_OF_FILES = ("encoding", "file-size", "pixel-modes", "metadata", "unusable-files")
+
 # %% ../../nbs/study/checks_transforms.ipynb #chx0fadc79
 def _asked(material: Material, check: Check) -> list[Found]:
     "The answer of the audit to one question."
     case = material.once(_image_case)
+    if "arrays" in material.known and check.kind in _OF_FILES:
+        raise NotGiven("images as the files they came as: arrays do not tell how those are made")
     fewest = case.cohort.groupby("label").group_id.nunique()
     if check.models and (len(fewest) < 2 or fewest.min() < FEWEST):
         raise NotGiven(f"images of at least {FEWEST} patients of each class")
