@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .physics import distance, ellipsoid, length, lung_density, overlap
+from .physics import ellipsoid, inside, length, lung_density, meet
 
 # %% ../../nbs/phantom/anatomy.ipynb #9db4d0b8
 @dataclass(frozen=True)
@@ -202,21 +202,24 @@ def in_lung(
     side: str,  # "right" or "left"
 ) -> np.ndarray:  # (n,) boolean
     "Which points lie in the air of one lung."
-    left = np.arange(len(points))  # each organ is asked about those that are left
-    for name in (f"lung {side}", f"cap {side}"):
-        left = left[distance(points[left], organs[name]) < 1]
-    for name in (f"dome {side}", "heart", "atrium"):
-        left = left[distance(points[left], organs[name]) > 1]
-    inside = np.zeros(len(points), bool)
-    inside[left] = True
-    return inside
+    names = (f"lung {side}", f"cap {side}", f"dome {side}", "heart", "atrium")
+    centres, axes = map(np.array, zip(*(organs[name] for name in names), strict=True))
+    to_sphere = axes.transpose(0, 2, 1)
+    seen = to_sphere.reshape(15, 3) @ points.T
+    seen -= (to_sphere @ centres[..., None]).reshape(15, 1)
+    seen *= seen
+    lung, cap, dome, heart, atrium = np.add.reduce(seen.reshape(5, 3, -1), 1)
+    return (lung < 1) & (cap < 1) & (dome > 1) & (heart > 1) & (atrium > 1)
 
 # %% ../../nbs/phantom/anatomy.ipynb #6efa5e6a
 def lung_air(
-    rays: dict,  # intervals of lung, cap, dome, heart and atrium along each ray
-) -> np.ndarray:  # mm
+    chords: dict,  # of lung, cap, dome, heart and atrium, as from `Chords`
+) -> tuple[tuple, np.ndarray]:  # the window of the lung, and lengths there, mm
     "Length of each ray in the air of a lung: lung and cap, less dome, heart and atrium."
-    parts = [(1, overlap(rays["lung"], rays["cap"]))]
+    window, both = meet(chords["lung"], chords["cap"])
+    air, parts = length(both), [(1, (window, both))]
     for body in ("dome", "heart", "atrium"):  # inclusion and exclusion
-        parts += [(-sign, overlap(part, rays[body])) for sign, part in parts]
-    return np.maximum(sum(sign * length(part) for sign, part in parts), 0)
+        parts += [(-sign, meet(part, chords[body])) for sign, part in parts]
+    for sign, (where, part) in parts[1:]:
+        air[inside(where, window)] += sign * length(part)
+    return window, np.maximum(air, 0, out=air)

@@ -7,6 +7,7 @@ __all__ = ['LOBES', 'MASKED', 'lobe_of', 'Finding', 'sample_finding']
 
 # %% ../../nbs/phantom/findings.ipynb #02bf97fb
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,24 +26,32 @@ LOBES = {  # how often each is struck
 }
 MASKED = ("opacity", "effusion", "pneumothorax", "devices")  # findings with a mask
 
+# %% ../../nbs/phantom/findings.ipynb #lobes001
+def _in_lobes(points: np.ndarray, patient: Patient) -> dict:
+    "For each lobe, which points lie in it: (n,) boolean."
+    h, d = patient.height, patient.depth
+    lower = points[:, 2] < -0.078 * h + 0.378 * h * points[:, 1] / d
+    middle = ~lower & (points[:, 2] < 0.0) & (points[:, 0] < 0)
+    return {"lower": lower, "middle": middle, "upper": ~(lower | middle)}
+
 # %% ../../nbs/phantom/findings.ipynb #263d7aa4
 def lobe_of(
     points: np.ndarray,  # (n, 3), mm
     patient: Patient,
 ) -> np.ndarray:  # (n,) "upper", "middle" or "lower"
     "The lobe at each point: an oblique fissure on both sides, and a level one on the right."
-    h, d = patient.height, patient.depth
-    lower = points[:, 2] < -0.078 * h + 0.378 * h * points[:, 1] / d
-    middle = ~lower & (points[:, 2] < 0.0) & (points[:, 0] < 0)
-    return np.where(lower, "lower", np.where(middle, "middle", "upper"))
+    lobes = _in_lobes(points, patient)
+    return np.select(list(lobes.values()), list(lobes), default="")
 
 # %% ../../nbs/phantom/findings.ipynb #bf849bb2
-def _lung_points(patient: Patient, organs: dict, rng, side: str, n: int) -> tuple:
+def _lung_points(patient: Patient, organs: dict, rng, side: str, n: int, where=None) -> tuple:
     "Random points in the air of one lung, and the volume (mm³) that each stands for."
     w, h, d = patient.half, patient.height, patient.depth
     s = 1 if side == "left" else -1
     low, high = [0.05 * w, -0.95 * d, -0.65 * h], [w, 0.95 * d, 0.6 * h]
     points = rng.uniform(low, high, (n, 3)) * [s, 1, 1]
+    if where is not None:  # a condition that is quicker to test than the lung
+        points = points[where(points)]
     return points[in_lung(points, organs, side)], 0.95 * w * 1.9 * d * 1.25 * h / n
 
 # %% ../../nbs/phantom/findings.ipynb #dba31bac
@@ -61,8 +70,11 @@ def _consolidation(patient: Patient, organs: dict, rng, lobe: str, severity: flo
     "Fluid in a part of one lobe, around bronchi that still hold air."
     side, name = lobe.split()
     w = patient.half
-    points, volume = _lung_points(patient, organs, rng, side, 9000)
-    points = points[lobe_of(points, patient) == name]
+
+    def in_lobe(points):
+        return _in_lobes(points, patient)[name]
+
+    points, volume = _lung_points(patient, organs, rng, side, 9000, in_lobe)
     if not len(points):
         return point_cloud(np.zeros((0, 3)), 0, 0)
     centre = points[rng.integers(len(points), size=2)].mean(0)
@@ -80,7 +92,8 @@ def _consolidation(patient: Patient, organs: dict, rng, lobe: str, severity: flo
 def _thick_walls(patient: Patient, organs: dict, rng, side: str, severity: float) -> np.ndarray:
     "Walls of bronchi and vessels, thickened at random."
     tree = vessel_tree(patient, side)
-    keep = tree[(tree[:, 4] > 0.003) & in_lung(tree[:, :3], organs, side)]
+    keep = tree[tree[:, 4] > 0.003]
+    keep = keep[in_lung(keep[:, :3], organs, side)]
     count = 3 * len(keep)
     places = np.repeat(keep[:, :3], 3, 0) + rng.normal(0, 0.026 * patient.half, (count, 3))
     volume = np.repeat(keep[:, 3], 3) * severity * rng.gamma(0.4, 1.6, count)
@@ -104,7 +117,12 @@ def _interstitial(patient: Patient, organs: dict, rng, severity: float) -> np.nd
 # %% ../../nbs/phantom/findings.ipynb #69d762b1
 def _pleural_fluid(patient: Patient, organs: dict, rng, side: str, amount: float) -> np.ndarray:
     "Fluid at the bottom of one pleural space; its surface climbs towards the chest wall."
-    points, volume = _lung_points(patient, organs, rng, side, 30000)
+    highest = (-0.55 + amount * 1.25) * patient.height
+
+    def low(points):
+        return points[:, 2] < highest
+
+    points, volume = _lung_points(patient, organs, rng, side, 30000, low)
     lung = organs[f"lung {side}"]
     from_axis = np.linalg.norm(((points - lung[0]) @ lung[1])[:, :2], axis=1)
     climb = 0.35 + 0.9 * np.clip(from_axis, 0, 1) ** 5
@@ -153,21 +171,33 @@ def _check_choice(subtype: str | None, lobe: str | None) -> None:
     if lobe not in (None, *LOBES):
         raise ValueError(f"lobe must be one of {', '.join(LOBES)}, not {lobe!r}")
 
+# %% ../../nbs/phantom/findings.ipynb #cloud001
+@lru_cache(maxsize=8)  # several images show the same finding
+def _cloud(patient: Patient, seed: tuple, name: str, lobe: str | None, severity: float = 0.0):
+    "The point cloud of one finding, read-only."
+    rng, organs = stream(seed, name), thorax(patient)
+    if name == "devices":
+        cloud = _leads_and_tube(patient, rng)
+    elif name == "effusion":
+        side, amount = (lobe or "right").split()[0], rng.uniform(0.25, 0.6)
+        cloud = _pleural_fluid(patient, organs, rng, side, amount)
+    elif lobe:
+        cloud = _consolidation(patient, organs, rng, lobe, severity)
+    else:
+        cloud = _interstitial(patient, organs, rng, severity)
+    cloud.flags.writeable = False
+    return cloud
+
 # %% ../../nbs/phantom/findings.ipynb #86ca8f26
 def _clouds(patient: Patient, seed, subtype, severity, lobe, effusion, devices) -> dict:
     "The point cloud of each finding that has one."
-    organs, clouds = thorax(patient), {}
-    rng = stream(seed, "opacity")
-    if subtype == "bacteria":
-        clouds["opacity"] = _consolidation(patient, organs, rng, lobe, severity)
-    elif subtype == "virus":
-        clouds["opacity"] = _interstitial(patient, organs, rng, severity)
+    seed, clouds = tuple(seed), {}
+    if subtype:
+        clouds["opacity"] = _cloud(patient, seed, "opacity", lobe, severity)
     if effusion:
-        rng, side = stream(seed, "effusion"), lobe.split()[0] if lobe else "right"
-        amount = rng.uniform(0.25, 0.6)
-        clouds["effusion"] = _pleural_fluid(patient, organs, rng, side, amount)
+        clouds["effusion"] = _cloud(patient, seed, "effusion", lobe)
     if devices:
-        clouds["devices"] = _leads_and_tube(patient, stream(seed, "devices"))
+        clouds["devices"] = _cloud(patient, seed, "devices", None)
     return clouds
 
 # %% ../../nbs/phantom/findings.ipynb #330fa884

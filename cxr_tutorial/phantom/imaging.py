@@ -7,6 +7,7 @@ __all__ = ['METAL', 'attenuation', 'wide_blur', 'expose', 'enhanced', 'display_w
 
 # %% ../../nbs/phantom/imaging.ipynb #cb5f7b22
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -16,18 +17,16 @@ from .anatomy import Patient, gas, in_lung, lung_air, thorax
 from .findings import MASKED, Finding
 from cxr_tutorial.phantom.physics import (
     Beam,
+    Chords,
     coefficient,
-    crop,
     distance,
-    interval,
+    inside,
     length,
-    overlap,
-    path_through,
+    meet,
     point_cloud,
     seed_of,
     shadow,
     stream,
-    window_of,
 )
 from .sites import VIEWS, Site, burn_in
 from .skeleton import skeleton
@@ -37,31 +36,38 @@ from .vessels import airways, hilum, vessel_tree
 METAL = 4.4  # attenuation of copper at 40 keV (4.86 cm²/g times 8.96 g/cm³), per mm
 
 # %% ../../nbs/phantom/imaging.ipynb #e11cd8ac
-def _weighted(cloud: np.ndarray, factor: float) -> np.ndarray:
-    "The same points with their volume multiplied, so that one cloud can hold several tissues."
-    cloud = cloud.copy()
-    cloud[:, 3] *= factor
+def _joined(parts: list) -> np.ndarray:
+    "Point clouds of several tissues as one: each with the factor by which its volume counts."
+    cloud, start = np.concatenate([part for part, _ in parts]), 0
+    for part, factor in parts:
+        cloud[start : start + len(part), 3] *= factor
+        start += len(part)
     return cloud
 
 # %% ../../nbs/phantom/imaging.ipynb #996b091e
-def _body_path(beam: Beam, organs: dict) -> np.ndarray:  # mm
+def _body_path(size: tuple, chords: Chords) -> np.ndarray:  # mm
     "Length of each ray in soft tissue: trunk under the shoulders, neck, head, shoulders and arms."
-    path = length(overlap(interval(beam, organs["torso"]), interval(beam, organs["roof"])))
+    path = np.zeros(size, np.float32)
+    window, trunk = meet(chords["torso"], chords["roof"])
+    path[window] = length(trunk)
     for name in ("neck", "head", "shoulder right", "shoulder left", "arm right", "arm left"):
-        window, mm = path_through(beam, organs[name])
-        path[window] = np.maximum(path[window], mm)
+        window, mm = chords.path(name)
+        path[window] = np.maximum(path[window], mm, out=mm)
     return path
 
-# %% ../../nbs/phantom/imaging.ipynb #36a2a6cd
-def _collapse(patient: Patient, organs: dict, side: str, size: float, beam: Beam, rays: dict):
-    "A lung shrunk towards its hilum: its vessels, the line of its surface, and the free air (mm)."
+# %% ../../nbs/phantom/imaging.ipynb #collapse1
+def _shrunk(patient: Patient, organs: dict, side: str, size: float) -> dict:
+    "The ellipsoids of a lung that has collapsed towards its hilum."
     root, small = hilum(patient, side), {}
     for name in ("lung", "cap"):
         centre, axes = organs[f"{name} {side}"]
         small[name] = (root + (centre - root) * size, axes / size)
-    inner = overlap(interval(beam, small["lung"]), interval(beam, small["cap"]), rays["cap"])
-    free = np.maximum(length(overlap(rays["lung"], rays["cap"])) - length(inner), 0)
-    vessels = vessel_tree(patient, side).copy()
+    return small
+
+# %% ../../nbs/phantom/imaging.ipynb #36a2a6cd
+def _collapse(patient: Patient, organs: dict, side: str, size: float, small: dict):
+    "A lung shrunk towards its hilum: its vessels, and the line of its surface."
+    root, vessels = hilum(patient, side), vessel_tree(patient, side).copy()
     vessels[:, :3] = root + (vessels[:, :3] - root) * size
     rng = np.random.default_rng([patient.details, 5])
     skin = rng.normal(size=(9000, 3))
@@ -69,53 +75,60 @@ def _collapse(patient: Patient, organs: dict, side: str, size: float, beam: Beam
     skin = skin / np.linalg.norm(skin, axis=1, keepdims=True) @ np.linalg.inv(axes) + centre
     skin = skin[(distance(skin, small["lung"]) < 1) & in_lung(skin, organs, side)]
     volume = 0.6 * patient.half**2 * 4 * size**2 / 9000
-    return vessels, point_cloud(skin, volume, 0.009), free
+    return vessels, point_cloud(skin, volume, 0.009)
+
+# %% ../../nbs/phantom/imaging.ipynb #collapse2
+def _free_air(beam: Beam, small: dict, own: dict) -> np.ndarray:  # mm, in the window of the lung
+    "Length of each ray between a collapsed lung and the chest wall."
+    window, usual = meet(own["lung"], own["cap"])
+    shrunk, free = Chords(beam, small), length(usual)
+    where, left = meet(shrunk["lung"], shrunk["cap"], own["lung"], own["cap"])
+    free[inside(where, window)] -= length(left)
+    return np.maximum(free, 0, out=free)
 
 # %% ../../nbs/phantom/imaging.ipynb #90be2686
-def _add_lung(beam: Beam, patient: Patient, finding: Finding, organs: dict, side: str, maps: dict):
+def _add_lung(beam, patient: Patient, finding: Finding, organs: dict, side: str, maps, own: dict):
     "Put the air of one lung into the maps: its vessels, and the line of its surface if collapsed."
-    window = window_of(beam, organs[f"lung {side}"], organs[f"cap {side}"])
-    part = crop(beam, window)
-    rays = {name: interval(part, organs[f"{name} {side}"]) for name in ("lung", "cap", "dome")}
-    rays |= {name: interval(part, organs[name]) for name in ("heart", "atrium")}
-    air, line = lung_air(rays), None
+    (window, air), line = lung_air(own), None
+    maps["lungs"][window] += air
     vessels = vessel_tree(patient, side)
     if side in finding.collapse:
         size = finding.collapse[side]
-        vessels, line, free = _collapse(patient, organs, side, size, part, rays)
-        maps["pneumothorax"][window] = np.minimum(free, air)
-    maps["lungs"][window] += air
+        small = _shrunk(patient, organs, side, size)
+        vessels, line = _collapse(patient, organs, side, size, small)
+        maps["pneumothorax"][window] = np.minimum(_free_air(beam, small, own), air)
     return vessels[in_lung(vessels[:, :3], organs, side)], line
 
 # %% ../../nbs/phantom/imaging.ipynb #5fd581f3
-def _chest(beam: Beam, patient: Patient, finding: Finding, organs: dict, kv: float, gain: float):
+def _chest(beam: Beam, patient: Patient, finding, organs: dict, chords: Chords, kv, gain: float):
     "Maps of heart, lungs and pneumothorax (mm), and one cloud of all that is thin, weighted."
     soft = coefficient("soft", kv)
     maps = {name: np.zeros(beam.size, np.float32) for name in ("lungs", "heart", "pneumothorax")}
-    thin = [_weighted(skeleton(patient), coefficient("bone", kv) - soft)]
-    thin.append(_weighted(airways(patient), -soft))
-    for name in ("heart", "atrium"):
-        window, mm = path_through(beam, organs[name])
-        maps["heart"][window] = np.maximum(maps["heart"][window], mm)
+    thin = [(skeleton(patient), coefficient("bone", kv) - soft), (airways(patient), -soft)]
+    heart = {name: chords[name] for name in ("heart", "atrium")}
+    for window, part in heart.values():
+        maps["heart"][window] = np.maximum(maps["heart"][window], length(part))
     for side in ("right", "left"):
-        vessels, line = _add_lung(beam, patient, finding, organs, side, maps)
+        own = heart | {name: chords[f"{name} {side}"] for name in ("lung", "cap", "dome")}
+        vessels, line = _add_lung(beam, patient, finding, organs, side, maps, own)
         if line is not None:
-            thin.append(_weighted(line, soft))
-        thin.append(_weighted(vessels, 1.5 * gain))
+            thin.append((line, soft))
+        thin.append((vessels, 1.5 * gain))
     air = maps["lungs"]
     for name in ("knob", "aorta", "cava", "pulmonary artery", "thymus"):
-        window, mm = path_through(beam, organs[name])
+        window, mm = chords.path(name)
         air[window] -= np.minimum(mm, air[window]) * (0.35 if name == "aorta" else 1.0)
-    return maps, np.concatenate(thin)
+    return maps, _joined(thin)
 
 # %% ../../nbs/phantom/imaging.ipynb #c890f299
 def _add_findings(beam: Beam, finding: Finding, maps: dict) -> None:
     "Maps of opacity, effusion and devices (mm)."
-    air = maps["lungs"]
     for name in ("opacity", "effusion", "devices"):
-        cloud = finding.clouds.get(name)
-        mm = np.zeros_like(air) if cloud is None else shadow(beam, cloud)
-        maps[name] = mm if name == "devices" else np.minimum(mm, 0.97 * air)
+        maps[name] = np.zeros(beam.size, np.float32)
+        if name in finding.clouds:
+            maps[name] = shadow(beam, finding.clouds[name])
+            if name != "devices":
+                np.minimum(maps[name], 0.97 * maps["lungs"], out=maps[name])
 
 # %% ../../nbs/phantom/imaging.ipynb #9f06256c
 def attenuation(
@@ -134,17 +147,23 @@ def attenuation(
     organs, soft = thorax(patient, breath), coefficient("soft", kv)
     # what fluid in place of air adds, per mm
     gain = soft * (1 - patient.lung_density * (1 - 0.06 * breath))
-    body = _body_path(beam, organs)
-    maps, thin = _chest(beam, patient, finding, organs, kv, gain)
+    bubbles = dict(enumerate(gas(patient, breath)))
+    chords = Chords(beam, organs | bubbles)
+    body = _body_path(beam.size, chords)
+    maps, thin = _chest(beam, patient, finding, organs, chords, kv, gain)
     _add_findings(beam, finding, maps)
     air = maps["lungs"]
-    total = soft * body - gain * air - (soft - gain) * np.minimum(maps["pneumothorax"], air)
-    total += gain * np.minimum(maps["opacity"] + maps["effusion"], 0.97 * air)
-    for bubble in gas(patient, breath):
-        window, mm = path_through(beam, bubble)
+    total = soft * body
+    total -= gain * air
+    if finding.collapse:
+        total -= (soft - gain) * np.minimum(maps["pneumothorax"], air)
+    if "opacity" in finding.clouds or "effusion" in finding.clouds:
+        total += gain * np.minimum(maps["opacity"] + maps["effusion"], 0.97 * air)
+    for bubble in bubbles:
+        window, mm = chords.path(bubble)
         total[window] -= 0.8 * soft * np.minimum(mm, 0.4 * body[window])
     total += shadow(beam, thin) + METAL * maps["devices"]
-    return np.maximum(total, 0), maps
+    return np.maximum(total, 0, out=total), maps
 
 # %% ../../nbs/phantom/imaging.ipynb #4de91e8b
 def wide_blur(
@@ -172,10 +191,20 @@ def expose(
     pixel here it is close to a normal one, so the noise is the square root of the mean times a
     standard normal field that depends on `rng` alone: the same seed gives the same noise."""
     field = np.random.default_rng(rng).standard_normal(total.shape, np.float32)
-    primary = np.exp(-total)
-    spread = primary + scatter * wide_blur(primary, 0.06)
-    mean = gaussian_filter(spread, blur, truncate=3.0) / (1 + scatter)
-    return np.maximum(mean + np.sqrt(mean / photons) * field, 0).astype(np.float32)
+    spread = np.exp(-total)
+    spread += scatter * wide_blur(spread, 0.06)
+    mean = gaussian_filter(spread, blur, truncate=3.0)
+    mean /= 1 + scatter
+    field *= np.sqrt(mean / photons)
+    field += mean
+    return np.maximum(field, 0, out=field)
+
+# %% ../../nbs/phantom/imaging.ipynb #local001
+def _local(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "The logarithm of the signal, bright where X-rays were absorbed, and what is local in it."
+    density = np.maximum(signal, 1e-5)
+    np.negative(np.log(density, out=density), out=density)
+    return density, density - wide_blur(density, 0.05)
 
 # %% ../../nbs/phantom/imaging.ipynb #9207ba92
 def enhanced(
@@ -183,8 +212,10 @@ def enhanced(
     detail: float = 0.8,  # strength of the local contrast enhancement
 ) -> np.ndarray:  # (height, width)
     "The logarithm of the signal, bright where X-rays were absorbed, with enhanced local contrast."
-    density = -np.log(np.maximum(signal, 1e-5))
-    return density + detail * (density - wide_blur(density, 0.05))
+    density, local = _local(signal)
+    local *= detail
+    local += density
+    return local
 
 # %% ../../nbs/phantom/imaging.ipynb #e7262b0c
 def display_window(
@@ -202,17 +233,21 @@ def develop(
     brightness: float = 0.0,  # shift of the display curve, about -0.1 to 0.1
     detail: float = 0.8,  # strength of the local contrast enhancement
     window: tuple | None = None,  # densities shown; `display_window` chooses when not given
+    density: np.ndarray | None = None,  # from `enhanced`, if it is known
 ) -> tuple[np.ndarray, tuple]:  # (height, width), uint8, bright where absorbed; and the window
     "Turn detector counts into an 8-bit image, as the X-ray console does."
-    density = enhanced(signal, detail)
+    density = enhanced(signal, detail) if density is None else density
     low, high = window = window or display_window(signal, density)
 
     def curve(x):
         return 1 / (1 + np.exp(-4.5 * contrast * (x - 0.5 - brightness)))
 
     x = np.clip((density - low) / max(high - low, 1e-3), -0.3, 1.3)
-    shown = (curve(x) - curve(-0.12)) / (curve(1.08) - curve(-0.12))
-    return np.uint8(np.clip(shown, 0, 1) * 255), window
+    shown = curve(x) - curve(-0.12)
+    shown /= curve(1.08) - curve(-0.12)
+    np.clip(shown, 0, 1, out=shown)
+    shown *= 255
+    return shown.astype(np.uint8), window
 
 # %% ../../nbs/phantom/imaging.ipynb #bd519fc6
 @dataclass
@@ -262,13 +297,14 @@ def _collimate(image: np.ndarray, margin: float, rng) -> np.ndarray:
     return field
 
 # %% ../../nbs/phantom/imaging.ipynb #f7d9461c
-def _display(signal, seed, site: Site, window, mark: str | None, kv: float) -> tuple:
+def _display(signal, density, seed, site: Site, window, mark: str | None, kv: float) -> tuple:
     "The displayed image with its black margins and letters, and the window."
     rng = stream(seed, "display")
     contrast = site.contrast * rng.normal(1, 0.08)
     brightness = site.brightness + rng.normal(0, 0.025)
-    image, window = develop(signal, contrast, brightness, site.detail, window)
-    image = _collimate(image, site.collimation, stream(seed, "collimation"))
+    image, window = develop(signal, contrast, brightness, site.detail, window, density)
+    if site.collimation:
+        image = _collimate(image, site.collimation, stream(seed, "collimation"))
     letters = stream(seed, "mark")
     place = (letters.uniform(0.02, 0.12), letters.uniform(0.08, 0.45))
     if site.mark_at:
@@ -296,13 +332,12 @@ def _finding_truth(finding: Finding, patient: Patient) -> dict:
     return facts
 
 # %% ../../nbs/phantom/imaging.ipynb #2d965ab9
-def _contrast_to_noise(signal, masks: dict, maps: dict, patient: Patient, kv: float) -> float:
+def _contrast_to_noise(local, masks: dict, maps: dict, patient: Patient, kv: float) -> float:
     "What the opacity adds to the log signal, over the spread that healthy lung has anyway."
     lesion, healthy = masks["opacity"], masks["lungs"] & ~masks["opacity"]
     if not lesion.any() or not healthy.any():
         return 0.0
-    density = -np.log(np.maximum(signal, 1e-5))
-    noise = float((density - wide_blur(density, 0.05))[healthy].std())
+    noise = float(local[healthy].std())
     depth = float(maps["opacity"][lesion].mean())
     added = coefficient("soft", kv) * (1 - patient.lung_density) * depth
     return added / noise if noise else 0.0
@@ -312,14 +347,23 @@ def _measured_truth(masks: dict) -> dict:
     "What can be measured on an image when the outlines are known."
     columns, centre, extent = np.arange(masks["heart"].shape[1]), {}, {}
     for name in ("heart", "lungs"):
-        mask = masks[name]
-        centre[name] = (mask * columns).sum() / max(mask.sum(), 1)
-        extent[name] = np.ptp(np.flatnonzero(mask.any(0))) if mask.any() else 0
+        across = masks[name].sum(0)  # pixels in each column
+        centre[name] = (across * columns).sum() / max(across.sum(), 1)
+        extent[name] = np.ptp(np.flatnonzero(across)) if across.any() else 0
     facts = {"heart_side": "left" if centre["heart"] > centre["lungs"] else "right"}
     facts["cardiothoracic_ratio"] = float(extent["heart"] / max(extent["lungs"], 1))
     for name in MASKED:
-        facts[f"{name}_area"] = float(masks[name].mean())
+        facts[f"{name}_area"] = float(np.count_nonzero(masks[name]) / masks[name].size)
     return facts
+
+# %% ../../nbs/phantom/imaging.ipynb #memory01
+@cache
+def _keep_memory() -> None:
+    """Let the C library keep freed memory for the next image, where it is glibc.
+
+    It hands large blocks back to the system at once, and each page of the next one costs a fault.
+    A block of this size that is freed raises its thresholds (mallopt(3), M_MMAP_THRESHOLD)."""
+    np.empty(30_000_000, np.uint8)
 
 # %% ../../nbs/phantom/imaging.ipynb #c58c440c
 def radiograph(
@@ -335,6 +379,7 @@ def radiograph(
     "Take one X-ray image of a patient. Raises `ValueError` for an unknown view."
     if view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(VIEWS)}, not {view!r}")
+    _keep_memory()
     seed, site, finding = seed_of(rng), site or Site(), finding or Finding()
     kv, photons = _technique(seed, patient, view, site)
     pose, gap = _pose(seed, patient, size, view, site), 1.4 * patient.depth
@@ -344,10 +389,11 @@ def radiograph(
     if patient.situs_inversus:  # the whole chest is mirrored before the detector sees it
         total, maps = total[:, ::-1], {name: mm[:, ::-1] for name, mm in maps.items()}
     signal = expose(total, stream(seed, "noise"), photons, site.scatter, site.blur)
-    image, window = _display(signal, seed, site, window, mark, kv)
+    density, local = _local(signal)
+    image, window = _display(signal, density + site.detail * local, seed, site, window, mark, kv)
     masks, truth = _masks(maps), {k: getattr(patient, k) for k in ("age", "sex", "situs_inversus")}
     truth |= dict(view=view, kv=kv, photons=photons, breath=breath)
     truth |= dict(rotation=pose["rotation"], pixel=pose["pixel"])
     truth |= _finding_truth(finding, patient) | _measured_truth(masks)
-    truth["contrast_to_noise"] = _contrast_to_noise(signal, masks, maps, patient, kv)
+    truth["contrast_to_noise"] = _contrast_to_noise(local, masks, maps, patient, kv)
     return Radiograph(image, signal, masks, truth, window)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['ENERGY', 'MASS_ATTENUATION', 'DENSITY', 'RADII', 'coefficient', 'lung_density', 'ellipsoid', 'distance', 'length',
-           'overlap', 'point_cloud', 'Beam', 'detector', 'project', 'window_of', 'crop', 'interval', 'path_through',
-           'shadow', 'seed_of', 'stream']
+           'overlap', 'point_cloud', 'Beam', 'detector', 'project', 'interval', 'Chords', 'inside', 'meet', 'shadow',
+           'seed_of', 'stream']
 
 # %% ../../nbs/phantom/physics.ipynb #f1510643
 import zlib
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -46,9 +46,10 @@ def ellipsoid(
     turn: float = 0.0,  # rotation in the frontal plane, degrees; positive turns +x towards +z
 ) -> tuple[np.ndarray, np.ndarray]:  # centre (3,); matrix (3, 3): axes divided by their lengths
     "An ellipsoid, as a centre and a matrix that maps it to the unit sphere."
-    t = np.deg2rad(turn)
-    rotation = np.array([[np.cos(t), 0, -np.sin(t)], [0, 1, 0], [np.sin(t), 0, np.cos(t)]])
-    return np.asarray(centre, float), rotation / np.asarray(axes, float)
+    t, (x, y, z) = np.deg2rad(turn), axes
+    cosine, sine = float(np.cos(t)), float(np.sin(t))
+    matrix = [[cosine / x, 0, -sine / z], [0, 1 / y, 0], [sine / x, 0, cosine / z]]
+    return np.array(centre, float), np.array(matrix, float)
 
 # %% ../../nbs/phantom/physics.ipynb #7a5336f4
 def distance(
@@ -64,7 +65,8 @@ def length(
     interval: tuple,  # (enter, leave), two arrays, mm
 ) -> np.ndarray:  # mm
     "Length of an interval along each ray, zero where the ray misses."
-    return np.maximum(interval[1] - interval[0], 0)
+    gap = np.subtract(interval[1], interval[0])
+    return np.maximum(gap, 0, out=gap)
 
 # %% ../../nbs/phantom/physics.ipynb #bfea21b2
 def overlap(*intervals: tuple) -> tuple[np.ndarray, np.ndarray]:
@@ -145,44 +147,76 @@ def project(
     first_row, first_column = beam.central_ray
     left, top = np.float32(-first_column * beam.pixel), np.float32(first_row * beam.pixel)
     source, _ = _source(beam)
-    ray = points @ _turn(beam).T.astype(points.dtype) - source.astype(points.dtype)
-    magnification = beam.source_distance / np.abs(ray[:, 1])
-    column = (ray[:, 0] * magnification - left) / beam.pixel
-    row = (top - ray[:, 2] * magnification) / beam.pixel
+    turned = points @ _turn(beam).T.astype(points.dtype)
+    x, y, z = (turned[:, axis] - source[axis].astype(points.dtype) for axis in range(3))
+    magnification = np.divide(beam.source_distance, np.abs(y, out=y), out=y)
+    x *= magnification
+    z *= magnification
+    column, row = np.subtract(x, left, out=x), np.subtract(top, z, out=z)
+    column /= beam.pixel
+    row /= beam.pixel
     return column, row, magnification
 
-# %% ../../nbs/phantom/physics.ipynb #corners001
-_CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))  # of a cube about the origin
+# %% ../../nbs/phantom/physics.ipynb #rays0001
+@lru_cache(maxsize=1)  # all organs ask about the rays of one exposure
+def _rays(beam: Beam) -> tuple:  # u (1, width), v (height, 1), distance (height, width), mm
+    "Where the pixels are, and how far they are from the source."
+    u, v = detector(beam)
+    return u, v, np.sqrt(beam.source_distance**2 + u**2 + v**2)
+
+# %% ../../nbs/phantom/physics.ipynb #forms001
+def _forms(beam: Beam, bodies: list) -> np.ndarray:  # (n, 4, 4)
+    """For each ellipsoid the products of four vectors, seen where it is the unit sphere.
+
+    They are the place of the source, the central ray, and one mm to the right and upwards on the
+    detector: all that the quadratic equation of a ray needs to know."""
+    centres, axes = map(np.array, zip(*bodies, strict=True))
+    source, side = _source(beam)
+    turn = _turn(beam)
+    to_sphere = axes.transpose(0, 2, 1) @ turn.T
+    place = to_sphere @ (source - centres @ turn.T)[..., None]
+    central = to_sphere[..., 1:2] * (-side * beam.source_distance)
+    vectors = np.concatenate([place, central, to_sphere[..., ::2]], 2)
+    return vectors.transpose(0, 2, 1) @ vectors
 
 # %% ../../nbs/phantom/physics.ipynb #b8a6c3f7
-def _box(positions: np.ndarray, size: int) -> slice:
-    "The pixels between the smallest and the largest position, with a margin."
-    first, last = float(positions.min()) - 1, float(positions.max()) + 2
-    return slice(int(min(max(first, 0), size)), int(min(max(last, 0), size)))
+def _box(first: float, last: float, size: int) -> slice:
+    "The pixels from the smallest to the largest position, with a margin."
+    return slice(int(min(max(first - 1, 0), size)), int(min(max(last + 2, 0), size)))
 
 # %% ../../nbs/phantom/physics.ipynb #a6d6e203
-def window_of(
-    beam: Beam,
-    *bodies: tuple,  # from `ellipsoid`
-) -> tuple[slice, slice]:  # rows and columns
-    "The smallest rectangle of the detector that holds the shadows of all bodies."
-    corners = []
-    for centre, axes in bodies:
-        reach = np.sqrt(((axes / (axes**2).sum(0)) ** 2).sum(1))
-        corners.append(centre + _CORNERS * reach)
-    column, row, _ = project(beam, np.concatenate(corners))
-    return _box(row, beam.size[0]), _box(column, beam.size[1])
+def _windows(beam: Beam, forms: np.ndarray) -> list:  # of (rows, columns), slices
+    "The smallest rectangles that hold the shadows: the outline of each is a conic section."
+    source, rest = forms[:, 0, 1:], forms[:, 1:, 1:]
+    conic = source[:, :, None] * source[:, None] - (forms[:, :1, :1] - 1) * rest
+    lines = np.linalg.inv(conic)  # its tangents
+    lines /= lines[:, :1, :1]
+    middle = lines[:, 0, 1:] / beam.pixel
+    reach = np.sqrt(lines[:, 0, 1:] ** 2 - lines[:, (1, 2), (1, 2)]) / beam.pixel
+    (height, width), (row, column), windows = beam.size, beam.central_ray, []
+    for (u, v), (across, up) in zip(middle.tolist(), reach.tolist(), strict=True):
+        rows = _box(row - v - up, row - v + up, height)
+        windows.append((rows, _box(column + u - across, column + u + across, width)))
+    return windows
 
-# %% ../../nbs/phantom/physics.ipynb #025b279b
-def crop(
-    beam: Beam,
-    window: tuple[slice, slice],  # rows and columns, from `window_of`
-) -> Beam:
-    "The same exposure on a part of the detector."
-    rows, columns = window
-    row, column = beam.central_ray
-    size = (max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0))
-    return replace(beam, size=size, axis=(row - rows.start, column - columns.start))
+# %% ../../nbs/phantom/physics.ipynb #solve001
+def _solve(form: list, u, v, away) -> tuple[np.ndarray, np.ndarray]:
+    "Where rays enter and leave an ellipsoid, mm from the source: a quadratic equation for each."
+    (pp, pd, pu, pv), (_, dd, du, dv), (_, _, uu, uv), (_, _, _, vv) = form
+    a = (dd + 2 * du * u + uu * u * u) + (2 * dv * v + vv * v * v)
+    if uv:
+        a += (2 * uv * u) * v
+    b = (pd + pu * u) + pv * v
+    root = b * b
+    root -= a * (pp - 1)
+    np.sqrt(np.maximum(root, 0, out=root), out=root)
+    scale = np.divide(away, a, out=a)
+    leave = root - b
+    enter = np.negative(b, out=b)
+    enter -= root
+    enter *= scale
+    leave *= scale
+    return enter, leave
 
 # %% ../../nbs/phantom/physics.ipynb #ea127eb5
 def interval(
@@ -190,51 +224,85 @@ def interval(
     body: tuple,  # from `ellipsoid`
 ) -> tuple[np.ndarray, np.ndarray]:  # two arrays (height, width), mm from the source
     "Where each ray enters and leaves an ellipsoid; rays that miss get an empty interval."
-    centre, axes = body
-    u, v = detector(beam)
-    source, side = _source(beam)
-    turn = _turn(beam)
-    to_sphere = axes.T @ turn.T
-    p = to_sphere @ (source - turn @ centre)
-    d = to_sphere @ np.array([0, -side * beam.source_distance, 0])
-    du, dv = to_sphere[:, 0], to_sphere[:, 2]
+    return _solve(_forms(beam, [body])[0].tolist(), *_rays(beam))
 
-    def dot(x, y) -> float:  # a Python number keeps the arrays in single precision
-        return float(x @ y)
+# %% ../../nbs/phantom/physics.ipynb #chords01
+class Chords:
+    "Where the rays of an exposure cross each of many ellipsoids, computed where it casts a shadow."
 
-    a = (dot(d, d) + 2 * dot(d, du) * u + dot(du, du) * u * u) + (
-        2 * dot(d, dv) * v + dot(dv, dv) * v * v
+    def __init__(
+        self,
+        beam: Beam,
+        bodies: dict,  # from `ellipsoid`, by name; the source lies outside of them
+    ):
+        forms, self.rays = _forms(beam, list(bodies.values())), _rays(beam)
+        self.windows = dict(zip(bodies, _windows(beam, forms), strict=True))
+        self.forms = dict(zip(bodies, forms.tolist(), strict=True))
+
+    def __getitem__(self, name) -> tuple:  # the window (rows, columns); enter and leave there, mm
+        rows, columns = window = self.windows[name]
+        u, v, away = self.rays
+        return window, _solve(self.forms[name], u[:, columns], v[rows], away[window])
+
+    def path(self, name) -> tuple:  # the window (rows, columns); length of each ray there, mm
+        window, chord = self[name]
+        return window, length(chord)
+
+# %% ../../nbs/phantom/physics.ipynb #within01
+def inside(
+    window: tuple[slice, slice],  # rows and columns
+    outer: tuple[slice, slice],  # of a window that holds it
+) -> tuple[slice, slice]:
+    "The same pixels, counted from the corner of a larger window."
+    (rows, columns), (first, second) = window, outer
+    return (
+        slice(rows.start - first.start, rows.stop - first.start),
+        slice(columns.start - second.start, columns.stop - second.start),
     )
-    if dot(du, dv):
-        a = a + (2 * dot(du, dv) * u) * v
-    b = (dot(p, d) + dot(p, du) * u) + dot(p, dv) * v
-    root = np.sqrt(np.maximum(b * b - a * (dot(p, p) - 1), 0))
-    scale = np.sqrt(beam.source_distance**2 + u**2 + v**2) / a
-    return (-b - root) * scale, (root - b) * scale
 
-# %% ../../nbs/phantom/physics.ipynb #13479d43
-def path_through(
-    beam: Beam,
-    body: tuple,  # from `ellipsoid`
-) -> tuple[tuple[slice, slice], np.ndarray]:  # the window of its shadow; lengths there, mm
-    "Length of each ray inside an ellipsoid, computed only where it casts a shadow."
-    window = window_of(beam, body)
-    return window, length(interval(crop(beam, window), body))
+# %% ../../nbs/phantom/physics.ipynb #meet0002
+def meet(
+    *chords: tuple,  # of a window and an interval, from `Chords`
+) -> tuple:  # the window that they share, and the interval there
+    "The part of each ray that lies in all bodies, as `overlap`, where all of them cast a shadow."
+    window = []
+    for sides in zip(*(own for own, _ in chords), strict=True):
+        start = max(side.start for side in sides)
+        window.append(slice(start, max(start, min(side.stop for side in sides))))
+    parts = []
+    for own, (enter, leave) in chords:
+        here = inside(window, own)
+        parts.append((enter[here], leave[here]))
+    return tuple(window), overlap(*parts)
 
 # %% ../../nbs/phantom/physics.ipynb #d2cce2eb
 def _bilinear_histogram(row, column, weight, size) -> np.ndarray:
     "Sum of weights of points on a pixel grid, each shared by its four neighbours."
     height, width = size
-    ok = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
-    row, column, weight = row[ok], column[ok], weight[ok]
-    r, c = row.astype(np.int32), column.astype(np.int32)
-    fr, fc = row - r, column - c
-    corner, low, high = r * width + c, weight * (1 - fr), weight * fr
-    total = np.zeros(height * width)
-    shares = (low * (1 - fc), low * fc, high * (1 - fc), high * fc)
-    for step, share in zip((0, 1, width, width + 1), shares, strict=True):
-        total[step:] += np.bincount(corner, share, height * width)[: total.size - step]
+    row, column, weight = row.astype(float), column.astype(float), weight.astype(float)
+    r, c = np.floor(row), np.floor(column)
+    row -= r
+    column -= c
+    r *= width
+    r += c
+    corner, high, pixels = r.astype(np.intp), weight * row, height * width
+    weight *= np.subtract(1, row, out=row)  # what stays in the upper row
+    left = np.subtract(1, column, out=r)
+    total = np.bincount(corner, weight * left, pixels)
+    for step, share in ((1, weight * column), (width, high * left), (width + 1, high * column)):
+        total[step:] += np.bincount(corner, share, pixels)[: pixels - step]
     return total.reshape(size).astype(np.float32)
+
+# %% ../../nbs/phantom/physics.ipynb #smear001
+def _smeared(total, row, column, weight, blur: float) -> None:
+    "Add points to an image, blurred, where they are."
+    height, width = total.shape
+    reach = int(2.5 * blur + 0.5)
+    rows = _box(float(row.min()) - reach, float(row.max()) + reach, height)
+    columns = _box(float(column.min()) - reach, float(column.max()) + reach, width)
+    part = total[rows, columns]
+    counts = _bilinear_histogram(row - rows.start, column - columns.start, weight, part.shape)
+    part += gaussian_filter(counts, blur, truncate=2.5)
 
 # %% ../../nbs/phantom/physics.ipynb #9a6b8d2c
 def shadow(
@@ -245,13 +313,14 @@ def shadow(
     total = np.zeros(beam.size, np.float32)
     column, row, magnification = project(beam, cloud[:, :3])
     weight = cloud[:, 3] * (magnification / beam.pixel) ** 2
-    kind = np.searchsorted(np.sqrt(RADII[1:] * RADII[:-1]), cloud[:, 4])
+    kind = np.searchsorted(np.sqrt(RADII[1:] * RADII[:-1]), cloud[:, 4]).astype(np.int8)
+    height, width = beam.size
+    kind[(row <= 0) | (row >= height - 1) | (column <= 0) | (column >= width - 1)] = -1
     for k, radius in enumerate(RADII):
-        some = kind == k
-        if some.any():
-            counts = _bilinear_histogram(row[some], column[some], weight[some], beam.size)
+        some = np.flatnonzero(kind == k)
+        if some.size:
             blur = radius * beam.unit * beam.magnification / beam.pixel
-            total += gaussian_filter(counts, blur, truncate=2.5)
+            _smeared(total, row[some], column[some], weight[some], blur)
     return total
 
 # %% ../../nbs/phantom/physics.ipynb #2fe5d4eb

@@ -18,8 +18,12 @@ def steps(
     points: np.ndarray,  # (n, 3), mm; or several curves, (curves, n, 3)
 ) -> np.ndarray:  # (n,) or (curves, n), mm
     "Length that each point of a curve stands for."
-    gap = np.sqrt((np.diff(points, axis=-2) ** 2).sum(-1))
-    return np.concatenate([gap, gap[..., -1:]], axis=-1)
+    way = points[..., 1:, :] - points[..., :-1, :]
+    way *= way
+    gap = np.empty(points.shape[:-1])
+    np.sqrt(way[..., 0] + (way[..., 1] + way[..., 2]), out=gap[..., :-1])
+    gap[..., -1] = gap[..., -2]
+    return gap
 
 # %% ../../nbs/phantom/skeleton.ipynb #ca6a3a15
 def _left_ribs(patient: Patient) -> np.ndarray:  # (ribs, 150, 3), mm
@@ -57,9 +61,12 @@ def long_bone(
     offsets, shares = np.linspace(-1, 1, 7), (0.25, 0.12, 0.09, 0.08, 0.09, 0.12, 0.25)
     sizes = (0.009, 0.013, 0.013, 0.013, 0.013, 0.013, 0.009)
     aside = np.outer(offsets, np.broadcast_to(width, len(curve)))
-    shift = aside[..., None] * np.asarray(across)
-    volume, radius = np.outer(shares, area * lengths).ravel(), np.repeat(sizes, len(curve))
-    return point_cloud((curve + shift).reshape(-1, 3), volume, radius)
+    cloud = np.empty((len(offsets), len(curve), 5), np.float32)
+    for axis, direction in enumerate(across):
+        cloud[..., axis] = curve[:, axis] + (aside * direction if direction else 0)
+    cloud[..., 3] = np.outer(shares, area * lengths)
+    cloud[..., 4] = np.array(sizes)[:, None]
+    return cloud.reshape(-1, 5)
 
 # %% ../../nbs/phantom/skeleton.ipynb #6f9ec32d
 def _clavicle(patient: Patient, s: int) -> np.ndarray:
@@ -150,10 +157,10 @@ def _spine(patient: Patient) -> np.ndarray:
     one = np.concatenate(parts)
     levels = (0.56 + patient.rib_shift) * h + pitch * np.arange(7, -14, -1)
     bend = patient.spine_curve * w * np.sin(1.5 * levels / h)
-    column = np.tile(one, (len(levels), 1))
-    places = np.c_[bend, np.full_like(levels, 0.62 * patient.depth), levels]
-    column[:, :3] += np.repeat(places, len(one), 0).astype(np.float32)
-    return column
+    places = np.c_[bend, np.full_like(levels, 0.62 * patient.depth), levels].astype(np.float32)
+    column = np.repeat(one[None], len(levels), 0)
+    column[:, :, :3] += places[:, None]
+    return column.reshape(-1, 5)
 
 # %% ../../nbs/phantom/skeleton.ipynb #9cad90c7
 @lru_cache(maxsize=4)  # several images show the same patient
@@ -162,7 +169,8 @@ def skeleton(
 ) -> np.ndarray:  # point cloud, read-only: volume is compact bone
     "Ribs, clavicles, scapulae, sternum, upper arms and spine of a patient."
     w, ribs = patient.half, rib_curves(patient)
-    parts = [long_bone(ribs.reshape(-1, 3), steps(ribs).ravel(), 0.042 * w, 0.0020 * w**2)]
+    lengths = np.repeat(steps(ribs[::2]), 2, 0)  # as long on the left as on the right
+    parts = [long_bone(ribs.reshape(-1, 3), lengths.ravel(), 0.042 * w, 0.0020 * w**2)]
     for s in (-1, 1):
         parts += [_clavicle(patient, s), _upper_arm(patient, s), _scapula(patient, s)]
     cloud = np.concatenate([*parts, _sternum(patient), _spine(patient)])

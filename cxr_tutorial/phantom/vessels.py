@@ -49,19 +49,20 @@ def _divide(vessels: dict, rng) -> dict:
 # %% ../../nbs/phantom/vessels.ipynb #916994d8
 def _grow(vessels: dict, rng, pieces: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Follow vessels for their length, in wavering steps: places, radii and volumes (changes them)."
-    heading, place, radius = vessels["heading"], vessels["place"], vessels["radius"]
-    step, places, radii = (vessels["run"] / pieces)[:, None], [], []
-    for waver in rng.normal(0, 0.08, (pieces, *heading.shape)):
-        heading = heading + waver
-        x, y, z = heading.T
-        heading = heading / np.sqrt(x * x + y * y + z * z)[:, None]
-        place, radius = place + heading * step, radius * 0.993
-        places.append(place)
-        radii.append(radius)
-    vessels.update(heading=heading, place=place, radius=radius)
-    radii = np.concatenate(radii)
-    volumes = np.pi * radii**2 * np.tile(vessels["run"], pieces) / pieces
-    return np.concatenate(places), radii, volumes
+    heading, run = vessels["heading"], vessels["run"]
+    headings = rng.normal(0, 0.08, (pieces, *heading.shape))
+    for waver in headings:  # becomes the heading of a step
+        waver += heading
+        x, y, z = (waver * waver).T
+        waver /= np.sqrt(x + y + z)[:, None]
+        heading = waver
+    way = np.concatenate([vessels["place"][None], headings * (run / pieces)[:, None]])
+    places = np.add.accumulate(way)[1:]
+    radii = np.full((pieces + 1, len(run)), 0.993)
+    radii[0] = vessels["radius"]
+    radii = np.multiply.accumulate(radii)[1:]
+    vessels.update(heading=heading, place=places[-1], radius=radii[-1])
+    return places.reshape(-1, 3), radii.ravel(), (np.pi * radii**2 * run / pieces).ravel()
 
 # %% ../../nbs/phantom/vessels.ipynb #a04b7251
 @lru_cache(maxsize=8)  # several images show the same patient
@@ -83,6 +84,7 @@ def vessel_tree(
     return tree
 
 # %% ../../nbs/phantom/vessels.ipynb #acee5d04
+@lru_cache(maxsize=4)  # several images show the same patient
 def airways(
     patient: Patient,
 ) -> np.ndarray:  # point cloud: volume is air
