@@ -153,8 +153,7 @@ def attenuation(
     maps, thin = _chest(beam, patient, finding, organs, chords, kv, gain)
     _add_findings(beam, finding, maps)
     air = maps["lungs"]
-    total = soft * body
-    total -= gain * air
+    total = soft * body - gain * air
     if finding.collapse:
         total -= (soft - gain) * np.minimum(maps["pneumothorax"], air)
     if "opacity" in finding.clouds or "effusion" in finding.clouds:

@@ -240,11 +240,13 @@ class Chords:
         self.forms = dict(zip(bodies, forms.tolist(), strict=True))
 
     def __getitem__(self, name) -> tuple:  # the window (rows, columns); enter and leave there, mm
+        "The interval of each ray in one body, within the window of its shadow."
         rows, columns = window = self.windows[name]
         u, v, away = self.rays
         return window, _solve(self.forms[name], u[:, columns], v[rows], away[window])
 
     def path(self, name) -> tuple:  # the window (rows, columns); length of each ray there, mm
+        "The length of each ray in one body, within the window of its shadow."
         window, chord = self[name]
         return window, length(chord)
 
