@@ -62,6 +62,7 @@ evidence: install ## measure how far the phantom is from real X-rays, and what t
 	@[ -n "$$CXR_REAL_DATA" ] || { echo "Set CXR_REAL_DATA to a folder of real X-rays."; exit 1; }
 	$(BIN)/python benchmarks/phantom_speed.py
 	$(BIN)/python benchmarks/sim_to_real.py "$$CXR_REAL_DATA"
+	$(BIN)/python benchmarks/real_facts.py "$$CXR_REAL_DATA"
 	$(BIN)/python benchmarks/real_pitfalls.py "$$CXR_REAL_DATA"
 
 robust: install ## run each pitfall with fresh seeds on fresh cohorts (hours; goes on where it was stopped), into benchmarks/robust.md

@@ -1,4 +1,4 @@
-"""The real X-rays for `real_pitfalls.py`: a table, the pixels, features of a frozen network.
+"""The real X-rays for `real_pitfalls.py` and `real_facts.py`: a table, pixels, features.
 
 What takes long is computed once and kept in the cache folder (`CXR_CACHE`).
 """
@@ -11,16 +11,25 @@ import pandas as pd
 import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
+from torchvision.transforms import v2
 
 from cxr_tutorial.datasets import read_folder
 from cxr_tutorial.environment import cache_dir
-from cxr_tutorial.models import MedicalImageClassifier, freeze, preprocessing
+from cxr_tutorial.models import (
+    BACKBONES,
+    MedicalImageClassifier,
+    freeze,
+    make_backbone,
+    preprocessing,
+    unfreeze,
+)
 from cxr_tutorial.splits import split_by_patient
-from cxr_tutorial.transforms import training_transform
+from cxr_tutorial.transforms import evaluation_transform, training_transform
 
 DRAWS = 1000  # bootstrap draws of patients
 
@@ -34,7 +43,7 @@ class Task:
     labels: np.ndarray  # 0/1 for every image of the cohort; means nothing outside `rows`
 
 
-@dataclass
+@dataclass(eq=False)  # so that answers can be remembered
 class Real:
     "The cohort and everything that is computed from it."
 
@@ -84,6 +93,37 @@ class Real:
         "Features of the mirrored images."
         return self.array("mirrored", lambda: features(backbone(), self.images[..., ::-1]))
 
+    def first(self, task: Task) -> np.ndarray:
+        "Rows of the first image of each patient of a task."
+        return task.rows[np.unique(self.patient[task.rows], return_index=True)[1]]
+
+    @cached_property
+    def some(self) -> np.ndarray:
+        "Rows of 1,200 children, half with bacteria and half with virus: for altered images."
+        rows = np.random.default_rng(12).permutation(self.first(self.hard))
+        return np.sort(np.concatenate([rows[self.hard.labels[rows] == k][:600] for k in (0, 1)]))
+
+    def plain(self, kind: str) -> np.ndarray:
+        "What a model gets of each image, as it is."
+        return self.pixels if kind == "thumbnails" else self.x
+
+    def altered(self, kind: str, name: str, change, rows=None) -> np.ndarray:
+        """What a model gets of altered images. `change` takes an image and its row number. Rows
+        that were not altered (all but `some`, if no rows are given) hold NaN."""
+        rows = self.some if rows is None else rows
+        changed = lambda: np.stack([change(self.images[row], row) for row in rows])
+        if kind == "thumbnails":
+            make = lambda: np.stack([thumbnail(image) for image in changed()])
+        else:
+            make = lambda: features(backbone(), changed())
+        return self.spread(rows, self.array(f"{name}-{kind}-{len(rows)}", make))
+
+    def spread(self, rows, values) -> np.ndarray:
+        "Values of some rows in a table with a row for each image."
+        whole = np.full((len(self.cohort), values.shape[1]), np.nan, np.float32)
+        whole[rows] = values
+        return whole
+
     @cached_property
     def easy(self) -> Task:
         "Normal or pneumonia?"
@@ -125,14 +165,53 @@ def prepared(images: np.ndarray, strength: float | None = None) -> torch.Tensor:
     return torch.stack([vary(image) for image in batch])
 
 
-def features(network: nn.Module, images: np.ndarray, strength: float | None = None) -> np.ndarray:
+def features(network, images: np.ndarray, strength=None, prepare=None) -> np.ndarray:
     "What a network gives, in the mode in which it comes, with the precision the course uses."
     network, parts = network.to(memory_format=torch.channels_last), []
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for k in range(0, len(images), 32):
-            batch = prepared(images[k : k + 32], strength)
+            some = images[k : k + 32]
+            if prepare is None:
+                batch = prepared(some, strength)
+            else:
+                batch = prepare(torch.from_numpy(np.ascontiguousarray(some))[:, None])
             parts.append(network(batch.contiguous(memory_format=torch.channels_last)).float())
     return torch.cat(parts).numpy()
+
+
+def fine_tuned(images, labels, seed: int, epochs: int, flips=False, after_epoch=None, side=64):
+    """Train the default network as a whole on images (n, 224, 224); a function that gives logits.
+
+    BatchNorm keeps its statistics. With `flips`, half of the images of a batch are mirrored, at
+    random. `after_epoch` gets the function after each epoch."""
+    torch.manual_seed(seed)
+    model = unfreeze(MedicalImageClassifier(size=side)).to(memory_format=torch.channels_last)
+    prepare, y = preprocessing(model), torch.as_tensor(labels, dtype=torch.float32)
+    prepared = lambda some: prepare(torch.from_numpy(np.ascontiguousarray(some))[:, None])
+    x, optimiser = prepared(images), torch.optim.AdamW(model.parameters(), lr=3e-4)
+
+    def say(some):
+        model.eval()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            parts = [prepared(part) for part in np.array_split(some, len(some) // 64 + 1)]
+            return torch.cat([model(part)[:, 0].float() for part in parts]).numpy()
+
+    for _ in range(epochs):
+        model.train()
+        for rows in torch.randperm(len(y)).split(16):
+            batch = x[rows]
+            if flips:
+                mirror = torch.rand(len(rows)) < 0.5
+                batch[mirror] = batch[mirror].flip(-1)
+            with torch.autocast("cpu", torch.bfloat16):
+                logit = model(batch.contiguous(memory_format=torch.channels_last))[:, 0]
+            loss = nn.functional.binary_cross_entropy_with_logits(logit.float(), y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        if after_epoch:
+            after_epoch(say)
+    return say
 
 
 def logistic(c: float = 1e-3):
@@ -157,6 +236,29 @@ def some_patients(d: Real, task: Task, n: int, seed: int, one_each: bool = False
     chosen = np.random.default_rng(seed).permutation(np.unique(own))[:n]
     rows = task.rows[np.isin(own, chosen)]
     return rows[np.unique(d.patient[rows], return_index=True)[1]] if one_each else rows
+
+
+def draw(pool, labels, counts, seed: int) -> list[np.ndarray]:
+    """Rows of the children of a study, and all other rows of the pool (one image each).
+
+    `counts`: how many with label 0 and with label 1."""
+    rows = np.random.default_rng([seed, 7]).permutation(pool)
+    chosen = np.concatenate([rows[labels[rows] == k][: counts[k]] for k in (0, 1)])
+    chosen = np.random.default_rng([seed, 8]).permutation(chosen)
+    return [chosen, np.setdiff1d(pool, chosen)]
+
+
+def cut(rows, labels, share, seed: int) -> list[np.ndarray]:
+    "Rows for training and test, with the same share of each class in the test."
+    return train_test_split(rows, test_size=share, stratify=labels[rows], random_state=seed)
+
+
+def by_child(d: Real, task: Task, rows, test: float, seed: int) -> list[np.ndarray]:
+    "Row numbers for training and test: no child in both, and the same share of each class."
+    first = rows[np.unique(d.patient[rows], return_index=True)[1]]
+    _, held = cut(first, task.labels, test, seed)
+    inside = np.isin(d.patient[rows], d.patient[held])
+    return [rows[~inside], rows[inside]]
 
 
 def others(d: Real, task: Task, rows) -> np.ndarray:
@@ -220,3 +322,71 @@ class Figure:
         positive = int((np.array(self.runs) > np.array(other.runs)).sum())
         sign = f"above zero for {positive} of {len(self.runs)} seeds"
         return f"{self.mean - other.mean:+.3f} ({low:+.3f} to {high:+.3f}), {sign}"
+
+
+class First(nn.Module):
+    "Hands on the first channel only, to a network that wants one."
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return self.network(images[:, :1])
+
+
+def other_stem(d, rows, seed):
+    "Features of a network whose first layer is new and random, with one channel."
+    torch.manual_seed(seed)
+    network, _ = make_backbone()
+    network.conv_stem = nn.Conv2d(1, 32, 3, stride=2, padding=1, bias=False)
+    return features(First(network).eval(), d.images[rows])
+
+
+def in_range(kind: str):
+    "A transform that prepares bytes for the default network, as it should or in a wrong range."
+    mean, std = BACKBONES["efficientnet_lite0"].normalisation
+    ways = {
+        "as saved": evaluation_transform(224, mean, std),
+        "never scaled": v2.Compose([v2.RGB(), v2.ToDtype(torch.float32), v2.Normalize(mean, std)]),
+        "scaled twice": v2.Compose(
+            [v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([127.5], [127.5])]
+        ),
+        "ImageNet's normalisation": evaluation_transform(224),
+    }
+    return ways[kind]
+
+
+def new_head(inputs: int = 1280) -> nn.Module:
+    "The head of the course."
+    drop = lambda: nn.Dropout(0.3)
+    return nn.Sequential(drop(), nn.Linear(inputs, 256), nn.ReLU(), drop(), nn.Linear(256, 1))
+
+
+def logits(model, x) -> np.ndarray:
+    model.eval()
+    with torch.no_grad():
+        return torch.cat([model(p)[:, 0] for p in torch.as_tensor(x).split(256)]).numpy()
+
+
+def log_loss(y, z) -> float:
+    return float(np.logaddexp(0, np.where(y == 1, -z, z)).mean())
+
+
+def epochs_of(model, x, y, epochs: int, seed: int, lr: float = 1e-3, batch: int = 16):
+    "Train, and hand out the model after each epoch."
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.as_tensor(x), torch.as_tensor(y, dtype=torch.float32)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
+    steps = epochs * -(-len(y) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps) if lr > 1e-3 else None
+    for _ in range(epochs):
+        model.train()
+        for rows in torch.randperm(len(y), generator=generator).split(batch):
+            loss = nn.functional.binary_cross_entropy_with_logits(model(x[rows])[:, 0], y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if schedule:
+                schedule.step()
+        yield model

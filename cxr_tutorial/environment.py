@@ -165,6 +165,9 @@ def set_style() -> None:
 # %% ../nbs/course/00_environment.ipynb #68d6d000
 PITFALL_MIME = "application/vnd.cxr-tutorial.pitfall+json"
 
+# %% ../nbs/course/00_environment.ipynb #report0001
+_reported: dict[str, dict[str, str]] = {}  # what this kernel has reported, by pitfall
+
 # %% ../nbs/course/00_environment.ipynb #790140b3
 def report_pitfall(
     name: str,  # the slug in the labels of its cells, for example "image-level-leakage"
@@ -174,6 +177,7 @@ def report_pitfall(
 ) -> None:
     "Show the result of a pitfall as a small table, readable by people and by the course runner."
     row = {"pitfall": name, "wrong way": wrong, "right way": right, "truth": truth}
+    _reported[name] = row
     table = pd.DataFrame([row])
     bundle = {
         "text/plain": table.to_string(index=False),

@@ -14,6 +14,7 @@ from IPython.display import Markdown
 
 from ..environment import PITFALL_MIME
 from .assets import cell_options, course_file, list_chapters
+from .evidence import real_evidence
 from .working_copy import course_state
 
 # %% ../../nbs/lab/indexes.ipynb #labind0005
@@ -44,15 +45,33 @@ def chapters_table() -> Markdown:  # links as seen from the home page
     return Markdown("\n".join(lines).strip())
 
 # %% ../../nbs/lab/indexes.ipynb #labind0011
+def _words(row: dict, way: str) -> str:
+    "Mean and range: 0.76 (0.68 to 0.84); or what is the same in all draws."
+    numbers = [row[name] for name in (way, f"{way}_low", f"{way}_high")]
+    digits = 2 if max(map(abs, numbers)) < 10 else 0
+    mean, low, high = (f"{number:.{digits}f}" for number in numbers)
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+# %% ../../nbs/lab/indexes.ipynb #labind0111
 def _real_numbers() -> dict[str, dict[str, str]]:
-    "What each pitfall cost on real X-rays, as far as it was asked there."
-    lines = []
-    for line in course_file("benchmarks/real_pitfalls.md").read_text("utf-8").splitlines():
-        if line.startswith("| "):
-            lines.append(line.strip("| ").split(" | "))
-    heads, *rows = lines
-    found = {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
-    return {slug: {f"real {way}": text for way, text in row.items()} for slug, row in found.items()}
+    "What the first question of each pitfall cost on real X-rays, for each input."
+    found, evidence = {}, real_evidence()
+    for slug, rows in evidence.groupby("pitfall", sort=False):
+        rows = rows[rows.name == rows.name.iloc[0]].to_dict("records")
+        cost = rows[0]["kind"] == "cost"
+        way_of = lambda way, rows=rows: "; ".join(f"{r['input']} {_words(r, way)}" for r in rows)
+        draws = " and ".join(str(count) for count in dict.fromkeys(r["draws"] for r in rows))
+        truth = "measured on children held back"
+        if not cost:
+            truth = "; ".join(
+                f"{r['input']} {r['wrong_true']:.2f} and {r['right_true']:.2f}" for r in rows
+            )
+        found[slug] = {"real wrong way": way_of("wrong"), "real right way": way_of("right")}
+        found[slug] |= {"real truth": truth}
+        found[slug]["real question"] = (
+            f"{rows[0]['question']} ({rows[0]['measure']}; {draws} draws.)"
+        )
+    return found
 
 # %% ../../nbs/lab/indexes.ipynb #labind0012
 def _pitfalls_of(chapter: str) -> list[dict]:
@@ -77,16 +96,17 @@ def _pitfalls_of(chapter: str) -> list[dict]:
 # %% ../../nbs/lab/indexes.ipynb #labind0013
 def list_pitfalls() -> pd.DataFrame:  # one row for each pitfall, in the order of the course
     """Each pitfall: title, what people say, chapter, link to its heading, and what was found: wrong
-    way, right way and truth on the phantom, and `real wrong way`, ... (not asked: missing)."""
+    way, right way and truth on the phantom, and the same, with the question, on real X-rays."""
     rows, real = [], _real_numbers()
     for file in list_chapters(course_file("index.ipynb").parent, ("course/",)):
         for row in _pitfalls_of(f"course/{file.stem}"):
             rows.append({**row, **real.pop(row["pitfall"], {})})
     if real:
-        raise ValueError(f"benchmarks/real_pitfalls.md has rows of no pitfall: {', '.join(real)}")
+        raise ValueError(f"benchmarks/real_pitfalls.json has rows of no pitfall: {', '.join(real)}")
     ways = ["wrong way", "right way", "truth"]
     facts = ["pitfall", "title", "said", "chapter", "link"]
-    return pd.DataFrame(rows, columns=[*facts, *ways, *(f"real {way}" for way in ways)])
+    real_ways = [f"real {way}" for way in ("question", *ways)]
+    return pd.DataFrame(rows, columns=[*facts, *ways, *real_ways])
 
 # %% ../../nbs/lab/indexes.ipynb #labind0016
 _WAYS = {
@@ -106,7 +126,8 @@ def _card(row: dict) -> str:
         lines.append(f"| {words} | {row[way]} |" + (f" {row[f'real {way}']} |" if real else ""))
     where = f"[Read it in chapter {row['chapter'][7:9]}](../{row['link']}), or go to "
     where += f"[the cell that checks it]({chapter}#check-{row['pitfall']}), `{row['pitfall']}`."
-    return "\n".join([*lines, "", where + ("" if real else " Not asked on real X-rays.")])
+    asked = f"*On real X-rays:* {row['real question']}" if real else "Not asked on real X-rays."
+    return "\n".join([*lines, "", asked, "", where])
 
 # %% ../../nbs/lab/indexes.ipynb #labind0018
 def pitfall_cards(
