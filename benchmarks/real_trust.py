@@ -227,8 +227,8 @@ def covered(image, row) -> np.ndarray:
     f"{HARD} PORTABLE is written on 95 in 100 images with bacteria and on 5 in 100 with virus: 240 "
     "children, 40 % of them for the test. As they are (wrong), or with a box over the place on all "
     "images (right). The truth: 900 others, where half of each class have the letters.",
-    "A frozen network and thumbnails see the letters only in passing; a network that is trained "
-    "as a whole can rely on them.",
+    "As large as the letters are tied to the class, and are seen: in thumbnails of 24 pixels they "
+    "are a blur.",
 )
 def shortcut(d, kind, seed):
     y, plain = d.hard.labels, d.plain(kind)

@@ -71,7 +71,7 @@ def _table(rows: pd.DataFrame) -> str:
     )
     text = "<table><thead><tr><th>input, draws</th>"
     text += "".join(f'<th scope="col">{head}</th>' for head in heads)
-    text += f"<td><small>{lowest:.2g} to {highest:.2g}</small></td></tr></thead>"
+    text += f"<td><small>{lowest:.2f} ↤ ↦ {highest:.2f}</small></td></tr></thead>"
     for row in rows.to_dict("records"):
         lines = _line(row, "wrong", 8, scale) + _line(row, "right", 22, scale)
         text += f'<tr><th scope="row">{row["input"]}, {row["draws"]}</th>'
@@ -86,7 +86,7 @@ def _effect(rows: pd.DataFrame) -> str:
     for row in rows.to_dict("records"):
         numbers = [row[name] for name in ("effect", "effect_low", "effect_high")]
         digits = 2 if max(map(abs, numbers)) < 10 else 0
-        mean, low, high = (f"{number:+.{digits}f}" for number in numbers)
+        mean, low, high = (f"{round(number, digits) + 0.0:+.{digits}f}" for number in numbers)
         parts.append(f"{row['input']} {mean} ({low} to {high})")
     what = "Wrong minus right way" if rows.kind.iloc[0] == "cost" else "Wrong way minus true"
     largest = rows.effect.abs().max() / max(rows[["wrong", "right"]].abs().max(axis=None), 1e-9)
