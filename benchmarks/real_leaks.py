@@ -127,8 +127,8 @@ def image_level(d, kind, seed):
 @question(
     "image-level-leakage",
     "the same, a fine-tuned network",
-    f"{HARD} As above, with EfficientNet-Lite0 fine-tuned as a whole on images of 64 pixels for "
-    "six epochs; 60 % of the children are set aside, 200 of their images tell what is true.",
+    "As above, with EfficientNet-Lite0 fine-tuned as a whole (64 pixels, six epochs); 60 % of the "
+    "children are set aside.",
     "Larger with more epochs and more images of each child.",
     draws=5,
     inputs=("network",),
@@ -149,8 +149,7 @@ def image_level_network(d, kind, seed):
 @question(
     "image-level-leakage",
     "coin tosses instead of labels",
-    "Children with three images or more, each child with a coin toss for a label: a model can "
-    "only remember. 30 % of the images (wrong) or of the children (right) are the test.",
+    "As above, but each child has a coin toss for a label: a model can only remember.",
     "How many images of a child there are decides how much can be remembered.",
 )
 def probe(d, kind, seed):

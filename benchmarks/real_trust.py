@@ -46,10 +46,9 @@ def external(d, kind, seed, measure):
 @question(
     "no-external-test",
     "another display, specificity",
-    f"{HARD} This set has one hospital, so a second one was made of other children, whose images "
-    f"are shown with another display curve {CURVE}. The specificity at the threshold from "
-    "validation: in the test here (wrong), of 100 children there (right), of 800 others there "
-    "(true).",
+    f"{HARD} A second hospital was made of other children, shown with another display curve "
+    f"{CURVE}. Specificity at the threshold from validation: in the test here (wrong), of 100 "
+    "children there (right), of 800 others there (true).",
     "As large as the hospitals differ: this display curve is our choice.",
     measure="specificity",
 )
@@ -61,7 +60,8 @@ def external_specificity(d, kind, seed):
     "no-external-test",
     "another display, AUROC",
     f"{HARD} The same two hospitals: the AUROC.",
-    "A change of the display that is the same for all moves the threshold more than the order.",
+    "Such a change moves the threshold more than the order.",
+    inputs=("features",),
 )
 def external_auroc(d, kind, seed):
     return external(d, kind, seed, lambda y, p, t: auroc(y, p))
@@ -77,11 +77,11 @@ def series(d) -> np.ndarray:
 @question(
     "no-external-test",
     "the other series of normal children",
-    "Normal or pneumonia? The normal files have two kinds of names (IM-, NORMAL2-IM-), perhaps "
-    "two collections. A model of 150 children of the one kind and 150 with pneumonia; specificity "
-    "at a threshold that clears 90 % of 60 others of that kind: in 60 more of that kind (wrong), "
-    "in 60 of the other (right), in the rest of the other (true).",
-    "Large where two collections differ in machine or age; nobody wrote down how these two do.",
+    "Normal files have two kinds of names (IM-, NORMAL2-IM-), perhaps two collections. A model of "
+    "150 children of one kind and 150 with pneumonia; specificity at a threshold that clears 90 % "
+    "of 60 others: in 60 more of that kind (wrong), in 60 of the other kind (right), in all others "
+    "of that (true).",
+    "Large where two collections differ in machine or age.",
     measure="specificity",
 )
 def other_series(d, kind, seed):

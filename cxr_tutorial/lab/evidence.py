@@ -18,6 +18,10 @@ from .assets import course_file
 
 # %% ../../nbs/lab/evidence.ipynb #realev0005
 _WAYS = ("wrong", "wrong_true", "right", "right_true", "effect")
+_SVG = (
+    '<svg width="160" height="30" aria-hidden="true" fill="none" stroke="currentColor" '
+    'stroke-width="2">'
+)
 
 # %% ../../nbs/lab/evidence.ipynb #realev0006
 def real_evidence() -> pd.DataFrame:  # a row for each question and input, in the course's order
@@ -50,12 +54,11 @@ def _line(row: dict, way: str, y: int, scale) -> str:
     cross = f"M{mean - 3} {y - 3}l6 6m0-6l-6 6"
     dot = f"M{mean - 3} {y}a3 3 0 1 0 6 0a3 3 0 1 0-6 0"
     colour, mark = ("#c0392b", cross) if way == "wrong" else ("#1e8449", dot)
-    text = f'<g stroke="{colour}"><path d="M{low} {y}H{high}" opacity=".5" stroke-width="3"/>'
-    text += f'<path d="{mark}" stroke-width="2" fill="none"/></g>'
+    text = f'<g stroke="{colour}"><path d="M{low} {y}H{high}" opacity=".5"/><path d="{mark}"/></g>'
     true = row[f"{way}_true"]
     if pd.isna(true):
         return text
-    return text + f'<path d="M{scale(true)} {y - 5}v10" stroke="currentColor" stroke-width="2"/>'
+    return text + f'<path d="M{scale(true)} {y - 5}v10"/>'
 
 # %% ../../nbs/lab/evidence.ipynb #realev0011
 def _table(rows: pd.DataFrame) -> str:
@@ -76,7 +79,7 @@ def _table(rows: pd.DataFrame) -> str:
         lines = _line(row, "wrong", 8, scale) + _line(row, "right", 22, scale)
         text += f'<tr><th scope="row">{row["input"]}, {row["draws"]}</th>'
         text += "".join(_number(row, way) for way in shown)
-        text += f'<td><svg width="160" height="30" aria-hidden="true">{lines}</svg></td></tr>'
+        text += f"<td>{_SVG}{lines}</svg></td></tr>"
     return text + "</table>"
 
 # %% ../../nbs/lab/evidence.ipynb #realev0012
