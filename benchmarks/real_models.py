@@ -61,8 +61,8 @@ def padded(image, row) -> np.ndarray:
     "wide and tall parts of each image",
     f"{HARD} {HELD} Of each image a wide or a tall part (3 : 4) is taken, at random, and squashed "
     "into a square or padded. The original formats of this set are gone: it was squashed before.",
-    "No loss here: padding spends a quarter of the square on black. Large where the shape itself is "
-    "the answer (a broad heart), which no label of this set asks.",
+    "No loss here: padding spends a quarter of the square on black. Large where the shape itself "
+    "is the answer (a broad heart), which no label of this set asks.",
 )
 def squashing(d, kind, seed):
     ways = {"wrong": squashed, "right": padded}
