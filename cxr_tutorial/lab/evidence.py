@@ -94,7 +94,7 @@ def _effect(rows: pd.DataFrame) -> str:
     what = "Wrong minus right way" if rows.kind.iloc[0] == "cost" else "Wrong way minus true"
     largest = rows.effect.abs().max() / max(rows[["wrong", "right"]].abs().max(axis=None), 1e-9)
     small = " Small here." if largest < 0.03 else ""
-    return f"{what}, with the 95 % interval of the mean: {'; '.join(parts)}.{small}"
+    return f"{what} (95 % interval of the mean): {'; '.join(parts)}.{small}"
 
 # %% ../../nbs/lab/evidence.ipynb #realev0013
 def _plain(rows: pd.DataFrame) -> str:
