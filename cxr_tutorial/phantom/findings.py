@@ -49,7 +49,10 @@ def _lung_points(patient: Patient, organs: dict, rng, side: str, n: int, where=N
     w, h, d = patient.half, patient.height, patient.depth
     s = 1 if side == "left" else -1
     low, high = [0.05 * w, -0.95 * d, -0.65 * h], [w, 0.95 * d, 0.6 * h]
-    points = rng.uniform(low, high, (n, 3)) * [s, 1, 1]
+    points = rng.random((n, 3))  # in place: this is quicker than `rng.uniform`
+    points *= np.subtract(high, low)
+    points += low
+    points[:, 0] *= s
     if where is not None:  # a condition that is quicker to test than the lung
         points = points[where(points)]
     return points[in_lung(points, organs, side)], 0.95 * w * 1.9 * d * 1.25 * h / n
@@ -58,12 +61,11 @@ def _lung_points(patient: Patient, organs: dict, rng, side: str, n: int, where=N
 def _spare_bronchi(patient: Patient, side: str, points, share, targets) -> np.ndarray:
     "Air bronchograms: no fluid near the lines from the hilum to the targets."
     root = hilum(patient, side)
-    for target in targets:
-        branch = target - root
-        along = np.clip((points - root) @ branch / (branch @ branch), 0, 1.2)
-        away = np.linalg.norm(points - root - np.outer(along, branch), axis=1)
-        share = np.where(away < 0.022 * patient.half, 0, share)
-    return share
+    branches, places = targets - root, points - root
+    projected, squared = places @ branches.T, (branches**2).sum(1)
+    along = np.clip(projected / squared, 0, 1.2)  # of each point on each line
+    away = (places**2).sum(1)[:, None] - 2 * along * projected + along**2 * squared
+    return np.where((away < (0.022 * patient.half) ** 2).any(1), 0, share)
 
 # %% ../../nbs/phantom/findings.ipynb #24787b06
 def _consolidation(patient: Patient, organs: dict, rng, lobe: str, severity: float) -> np.ndarray:
@@ -84,7 +86,7 @@ def _consolidation(patient: Patient, organs: dict, rng, lobe: str, severity: flo
     away = np.linalg.norm(points - centre, axis=1)
     near = away < edge
     points, share = points[near], np.clip(4 * (1 - (away / edge)[near]), 0.3, 1)
-    targets = points[rng.integers(len(points), size=5)] if len(points) else ()
+    targets = points[rng.integers(len(points), size=5)] if len(points) else points
     share = _spare_bronchi(patient, side, points, share, targets)
     return point_cloud(points, min(severity, 1.0) * share * volume, 0.044)
 
@@ -109,7 +111,8 @@ def _interstitial(patient: Patient, organs: dict, rng, severity: float) -> np.nd
         from_hilum = np.linalg.norm(points - hilum(patient, side), axis=1)
         haze = 0.40 * np.exp(-from_hilum / (0.38 * w))
         for centre in points[rng.integers(len(points), size=rng.integers(2, 6))]:
-            patch = np.linalg.norm(points - centre, axis=1) < rng.uniform(0.05, 0.13) * w
+            gap = points - centre
+            patch = np.einsum("ij,ij->i", gap, gap) < (rng.uniform(0.05, 0.13) * w) ** 2
             haze = np.maximum(haze, 0.55 * patch)
         parts += [walls, point_cloud(points, severity * haze * volume, 0.044)]
     return np.concatenate(parts)
