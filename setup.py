@@ -11,7 +11,9 @@ here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("lab", "dicom", "kaggle", "dev")}
+names = ("fast", "lab", "dicom", "kaggle", "dev")
+extras = {name: cfg[f"{name}_requirements"].split() for name in names}
+extras["lab"] = [*extras["lab"], *extras["fast"]]
 extras["dev"] = [*extras["lab"], *extras["dicom"], *extras["kaggle"], *extras["dev"]]
 
 

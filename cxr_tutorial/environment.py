@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PITFALL_MIME', 'cache_dir', 'data_dir', 'seed_everything', 'seed_worker', 'choose_device', 'on_device',
-           'choose_precision', 'environment_report', 'set_style', 'report_pitfall']
+           'choose_precision', 'choose_engine', 'environment_report', 'set_style', 'report_pitfall']
 
 # %% ../nbs/course/00_environment.ipynb #60a873df
 import os
@@ -12,6 +12,7 @@ import platform
 import random
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib as mpl
@@ -128,12 +129,31 @@ def choose_precision(
         return torch.bfloat16 if native else torch.float16
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         able = torch.cpu.get_capabilities()
-        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+        older = os.environ.get("ONEDNN_MAX_CPU_ISA", "") in ("AVX2", "AVX512_CORE")  # imitated
+        if not older and (able.get("avx512_bf16") or able.get("amx_bf16")):
+            return torch.bfloat16
     return torch.float32
+
+# %% ../nbs/course/00_environment.ipynb #engine0001
+def choose_engine(
+    device=None,  # the device that will compute; `choose_device()` when not given
+) -> str:  # "openvino" or "pytorch"
+    "For frozen networks: OpenVINO on a processor, if installed. `CXR_ENGINE` names another."
+    import torch
+
+    asked_for = os.environ.get("CXR_ENGINE") or "fastest"
+    if asked_for not in ("fastest", "openvino", "pytorch"):
+        raise ValueError(f"CXR_ENGINE is {asked_for!r}; use openvino, pytorch, or unset it")
+    installed = find_spec("openvino") is not None
+    if asked_for == "openvino" and not installed:
+        remedy = 'Install it (pip install "cxr_tutorial[fast]"), or unset CXR_ENGINE.'
+        raise ModuleNotFoundError(f"CXR_ENGINE is openvino, which is not installed. {remedy}")
+    on_cpu = torch.device(device or choose_device()).type == "cpu"
+    return "openvino" if on_cpu and installed and asked_for != "pytorch" else "pytorch"
 
 # %% ../nbs/course/00_environment.ipynb #1e4a3821
 def environment_report() -> pd.DataFrame:  # one row per fact
-    "Versions, device, precision and threads."
+    "Versions, device, precision, engine and threads."
     import torch
 
     device = choose_device()
@@ -146,6 +166,8 @@ def environment_report() -> pd.DataFrame:  # one row per fact
     if device.type == "cuda":
         facts["device"] = torch.cuda.get_device_name()
     facts["precision"] = str(choose_precision(device)).removeprefix("torch.")
+    engine = choose_engine(device)
+    facts["engine"] = engine if engine == "pytorch" else f"{engine} {version(engine)}"
     facts["threads"] = str(torch.get_num_threads())
     return pd.DataFrame({"value": facts})
 

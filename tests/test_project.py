@@ -104,11 +104,15 @@ def imports_of(modules: dict[str, str]) -> set[str]:
 
 
 def test_requirements_are_what_the_library_imports():
-    needed, extra = (
+    needed, extra, fast = (
         {re.split(r"[<>=]", r)[0] for r in settings()[kind].split()}
-        for kind in ("requirements", "lab_requirements")
+        for kind in ("requirements", "lab_requirements", "fast_requirements")
     )
     modules = library(ROOT / "cxr_tutorial")
+    engines = {"cache/engines.py": modules.pop("cache/engines.py")}
+    assert fast <= imports_of(engines) <= needed | fast, "it is the one room that needs the extra"
+    top = re.findall(r"^(?:from|import) (\w+)", engines["cache/engines.py"], re.M)
+    assert not fast & set(top), "and only when it is asked"
     lab = {n: t for n, t in modules.items() if n.startswith(("dev/", "lab/", "exercises/"))}
     rest = imports_of({n: t for n, t in modules.items() if n not in lab})
     assert imports_of(lab) <= needed | extra, "these rooms may need the lab extra, nothing else"

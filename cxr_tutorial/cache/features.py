@@ -6,7 +6,6 @@
 __all__ = ['CachedFeatures', 'features_name', 'cached_features', 'backbone_features']
 
 # %% ../../nbs/cache/features.ipynb #81348d0b
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
+from .engines import FEW, ask_network, engine_for, is_standard, network_bytes
 from cxr_tutorial.cache.images import (
     DECODING,
     CachedXrays,
@@ -27,7 +27,6 @@ from cxr_tutorial.cache.images import (
 from ..environment import choose_device, choose_precision, on_device
 from ..files.atomic import build_once, fingerprint, whole_rows, write_rows
 from cxr_tutorial.files.batches import (
-    need_features,
     need_finite,
     need_loader,
     need_model,
@@ -68,24 +67,6 @@ class CachedFeatures(Dataset):
         "Features (n, features), labels and patient ids (n,) of all images, of the first version."
         return self.versions[0][np.arange(len(self))], self.labels, self.patients
 
-# %% ../../nbs/cache/features.ipynb #bd69f1ed
-def _is_standard(network: nn.Module) -> bool:
-    "Does the network consist of nothing but layers of torch, torchvision and timm?"
-    for module in network.modules():
-        own = type(module).__module__.split(".")[0] not in ("torch", "torchvision", "timm")
-        if own or "forward" in vars(module):
-            return False
-        if module._forward_hooks or module._forward_pre_hooks:
-            return False
-    return True
-
-# %% ../../nbs/cache/features.ipynb #4ff88bc5
-def _bytes_of(network: nn.Module) -> Iterator[bytes]:
-    "Each weight and buffer of a network."
-    for weight in network.state_dict().values():
-        flat = weight.detach().cpu().contiguous().reshape(-1)
-        yield flat.view(torch.uint8).numpy().tobytes()
-
 # %% ../../nbs/cache/features.ipynb #37b1f774
 def features_name(
     network: nn.Module,  # maps (n, 3, height, width) to (n, features)
@@ -98,41 +79,43 @@ def features_name(
     if not isinstance(images, CachedXrays) or not isinstance(loader.sampler, SequentialSampler):
         return None
     random = images.settings[-1] != 0
-    if loader.num_workers or (random and view is None) or not _is_standard(network):
+    if loader.num_workers or (random and view is None) or not is_standard(network):
         return None
     libraries = [version(name) for name in ("torch", "torchvision", "timm")]
+    libraries.append(engine_for(len(images), device))
     how = (images.settings, DECODING, view, device.type, choose_precision(device), libraries)
-    return fingerprint("features 2", network, *_bytes_of(network), *how, *images.images)
+    return fingerprint("features 3", network, *network_bytes(network), *how, *images.images)
+
+# %% ../../nbs/cache/features.ipynb #engine50
+def _number_of_images(loader) -> int:
+    "How many images a loader gives; many, if it cannot say."
+    try:
+        return len(loader.dataset)
+    except (AttributeError, TypeError):
+        return FEW
 
 # %% ../../nbs/cache/features.ipynb #ec80a442
-def _run_network(network: nn.Module, loader: DataLoader, device: torch.device, description: str):
+def _run_network(network, loader: DataLoader, device, description: str, engine: str):
     "Features, labels and patients of each batch, in evaluation mode."
-    precision = choose_precision(device)
-    shorter = precision != torch.float32
+    shape = None
     with on_device(network, device):
         network.eval()
         for batch in progress(loader, description, "batch"):
             images, labels, patients = read_batch(batch, patients=True)
-            # On a processor, memory for the results of large layers is slow to get.
-            few = images.split(16 if device.type == "cpu" else len(images))
-            # Not around the yield: the caller's code is not ours.
-            with torch.inference_mode(), torch.autocast(device.type, precision, enabled=shorter):
-                features = [
-                    need_features(
-                        network(part.to(device, memory_format=torch.channels_last)), len(part)
-                    )
-                    for part in few
-                ]
-                features = torch.cat(features).float().cpu().numpy()
-            need_finite(torch.from_numpy(features), images)
-            yield features, np.asarray(labels), np.asarray(patients)
+            if images.shape[1:] != shape:
+                shape = images.shape[1:]
+                ask = ask_network(network, tuple(shape), engine, device)
+            features = ask(images).cpu()
+            need_finite(features, images)
+            yield features.numpy(), np.asarray(labels), np.asarray(patients)
 
 # %% ../../nbs/cache/features.ipynb #52118885
 def _one_version(network, loader: DataLoader, device, description: str, view: tuple | None):
     "A file or an array of features; labels; patients."
     name = features_name(network, loader, device, view)
+    engine = engine_for(_number_of_images(loader), device)
     if name is None or processes().num_processes > 1:  # each process asks for its share
-        share = _run_network(network, shard_loader(loader), device, description)
+        share = _run_network(network, shard_loader(loader), device, description, engine)
         batches = gather_object(list(share))
         if not batches:
             raise ValueError("the loader gives no batch: there is no image to describe")
@@ -140,7 +123,7 @@ def _one_version(network, loader: DataLoader, device, description: str, view: tu
     images = loader.dataset
 
     def build(file: Path) -> None:
-        batches = _run_network(network, loader, device, description)
+        batches = _run_network(network, loader, device, description, engine)
         write_rows(file, (features for features, _, _ in batches), len(images))
 
     file = build_once(private_folder("features") / f"{name}.npy", build, whole_rows)

@@ -349,7 +349,7 @@ def _predict_those_there(model, cohort: pd.DataFrame, on_problem: str) -> pd.Dat
     "Predict all images; one that has vanished meanwhile is an error, or left out."
     while True:
         try:
-            return predict(model, cached_image_loader(cohort, *_how(model)))
+            return predict_table(freeze(model), cohort)
         except ImageError as error:
             cohort = _without(cohort, error, on_problem)
 
