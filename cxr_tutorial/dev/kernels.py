@@ -27,7 +27,14 @@ IMPORTED = [
     "sklearn.linear_model",
     "sklearn.svm",
     "sklearn.ensemble",
+    "sklearn.decomposition",
+    "sklearn.calibration",
     "cleanlab.filter",
+    "matplotlib.figure",
+    "mpl_toolkits.mplot3d",
+    "matplotlib.backends.backend_agg",
+    "pydicom",
+    "imagehash",
     "ipykernel.kernelapp",
     "cxr_tutorial.dev.kernels",
 ]
@@ -47,6 +54,9 @@ def become_kernel(
     os.chdir(folder)
     sys.path.insert(0, "")
     np.random.seed()
+    if "matplotlib" in sys.modules:
+        inline = "module://matplotlib_inline.backend_inline"
+        sys.modules["matplotlib"].rcParams["backend"] = environment.get("MPLBACKEND", inline)
     threadpool_limits(int(environment["OMP_NUM_THREADS"]))
     # what the chapter starts, it starts in the usual way
     multiprocessing.set_start_method(None, force=True)

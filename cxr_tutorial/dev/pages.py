@@ -11,6 +11,7 @@ import os.path
 import posixpath
 import re
 import shutil
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
@@ -99,7 +100,7 @@ def for_reading(
     notebook: NotebookNode,
 ) -> NotebookNode:  # a copy
     "A copy of a notebook as a page should show it: no directives, no hidden cells, pitfall tags."
-    page = nbformat.reads(nbformat.writes(notebook), 4)
+    page = deepcopy(notebook)
     page.cells = [c for c in page.cells if c.cell_type != "code" or _readable(c)]
     _mark_pitfalls(page.cells)
     return page
@@ -362,7 +363,8 @@ _RENDERING = Lock()  # one exporter serves all threads
 @lru_cache
 def _exporter() -> TemplateExporter:
     "What puts a page together. It reads and compiles its template when it is made, so it is kept."
-    return TemplateExporter(template_file=str(course_file("dev/page.html.j2")))
+    template = str(course_file("dev/page.html.j2"))
+    return TemplateExporter(template_file=template, optimistic_validation=True)
 
 # %% ../../nbs/dev/pages.ipynb #pages-aff0a875
 def _make(notebook: NotebookNode, page: Page, contents: Group) -> tuple[str, _Draft, list]:
