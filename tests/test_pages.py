@@ -447,15 +447,18 @@ def test_the_theme_follows_the_system_until_the_reader_chooses(site, watched):
     page = shown.page
     theme = "document.documentElement.dataset.bsTheme"
     page.goto((site / "index.html").as_uri())
-    button = page.get_by_role("button", name="Dark")
-    assert page.evaluate(theme) == "dark" and button.get_attribute("aria-pressed") == "true"
+    to_dark, to_light = (
+        page.get_by_role("button", name=f"{name} theme", exact=True) for name in ("Dark", "Light")
+    )  # a button says what it will do
+    assert page.evaluate(theme) == "dark" and to_light.inner_text() == "Light"
     page.emulate_media(color_scheme="light")
     page.wait_for_function(f"{theme} === 'light'")
-    button.press("Enter")
-    assert page.evaluate(theme) == "dark" and button.get_attribute("aria-pressed") == "true"
+    assert to_dark.inner_text() == "Dark" and not to_light.count()
+    to_dark.press("Enter")
+    assert page.evaluate(theme) == "dark" and to_light.count() and not to_dark.count()
     assert opened_with(page, site / f"{CHAPTER}.html") == "dark", "remembered on another page"
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    page.get_by_role("button", name="Dark").press("Space")
+    to_light.press("Space")
     assert opened_with(page, site / f"{CHAPTER}.html", "light") == "light"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
 

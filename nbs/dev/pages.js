@@ -21,7 +21,8 @@
   };
   const paint = (dark) => {
     root.dataset.bsTheme = dark ? "dark" : "light";
-    theme.setAttribute("aria-pressed", String(dark));
+    theme.textContent = dark ? "Light" : "Dark"; // what a click makes of the page
+    theme.setAttribute("aria-label", `${theme.textContent} theme`);
   };
   paint(kept() ? kept() === "dark" : system.matches);
   theme.hidden = false;
