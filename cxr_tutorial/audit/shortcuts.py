@@ -55,8 +55,10 @@ def auroc_interval(
     right, pairs = np.zeros(len(weights)), np.zeros(len(weights))
     for group in np.unique(groups):
         part = groups == group
-        counts = _ordered_pairs(labels[part], scores[part], weights[:, part])
-        right, pairs = right + counts[0], pairs + counts[1]
+        for start in range(0, len(weights), 50):  # some draws at a time, to keep memory small
+            some = slice(start, start + 50)
+            counts = _ordered_pairs(labels[part], scores[part], weights[some, part])
+            right[some], pairs[some] = right[some] + counts[0], pairs[some] + counts[1]
     if not pairs[0]:
         return np.nan, np.nan, np.nan
     drawn = right[pairs > 0] / pairs[pairs > 0]
