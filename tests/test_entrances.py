@@ -31,6 +31,7 @@ from cxr_tutorial.datasets import read_folder
 from cxr_tutorial.environment import cache_dir
 from cxr_tutorial.files.problems import CohortError
 from cxr_tutorial.models import MedicalImageClassifier, load_model, save_model
+from cxr_tutorial.study.check import check_path
 from cxr_tutorial.study.command import main
 from cxr_tutorial.study.study import STUDY_FILES, evaluate_model, run_study
 
@@ -429,6 +430,12 @@ def test_a_doubt_about_the_split_stands_in_the_results(tmp_path, saw):
     assert "do not tell the patient" in report and "the model had not seen" not in report
     left = "the study; metrics and report say so"
     saw("a warning", metrics["notices"][0]["problem"], left=left)
+
+
+def test_a_study_can_be_checked_as_it_is(study):
+    level = check_path(study).set_index("kind")["level"]
+    assert level["threshold-source"] == level["moved-threshold"] == "passed"  # chosen again
+    assert level["patients-on-both-sides"] == level["reported-numbers"] == "passed"
 
 
 def test_reports_name_no_patient(xrays, study):
