@@ -179,11 +179,11 @@ def features(network, images: np.ndarray, strength=None, prepare=None) -> np.nda
     return torch.cat(parts).numpy()
 
 
-def fine_tuned(images, labels, seed: int, epochs: int, flips=False, after_epoch=None, side=64):
+def fine_tuned(images, labels, seed: int, epochs: int, flips=False, side=64):
     """Train the default network as a whole on images (n, 224, 224); a function that gives logits.
 
     BatchNorm keeps its statistics. With `flips`, half of the images of a batch are mirrored, at
-    random. `after_epoch` gets the function after each epoch."""
+    random."""
     torch.manual_seed(seed)
     model = unfreeze(MedicalImageClassifier(size=side)).to(memory_format=torch.channels_last)
     prepare, y = preprocessing(model), torch.as_tensor(labels, dtype=torch.float32)
@@ -209,8 +209,6 @@ def fine_tuned(images, labels, seed: int, epochs: int, flips=False, after_epoch=
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        if after_epoch:
-            after_epoch(say)
     return say
 
 

@@ -307,30 +307,6 @@ def last_checkpoint_rank(d, kind, seed):
     return {"wrong": auroc(y, last), "right": auroc(y, best)}
 
 
-@question(
-    "last-checkpoint",
-    "a fine-tuned network, log loss",
-    f"{HARD} EfficientNet-Lite0 fine-tuned as a whole on 120 images of 64 pixels: after twelve "
-    "epochs (wrong), or after the one of twelve with the least loss on 60 others (right); 200 "
-    "others tell.",
-    "Larger with more epochs; a network that learns the training images by heart is sure of all.",
-    measure="log loss",
-    draws=5,
-    inputs=("network",),
-)
-def last_checkpoint_network(d, kind, seed):
-    y = d.hard.labels
-    both, rest = draw(d.first(d.hard), y, (90, 90), seed)
-    train, val = cut(both, y, 1 / 3, seed)
-    rest, said = np.random.default_rng(seed).permutation(rest)[:200], []
-
-    def after_epoch(say):
-        said.append((log_loss(y[val], say(d.images[val])), log_loss(y[rest], say(d.images[rest]))))
-
-    fine_tuned(d.images[train], y[train], seed, epochs=12, after_epoch=after_epoch)
-    return {"wrong": said[-1][1], "right": min(said)[1]}
-
-
 def random_view(number: int):
     "Moves and brightens each image at random, with twice the usual strength."
     vary = training_transform(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 2.0)

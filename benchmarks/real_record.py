@@ -42,7 +42,6 @@ class Question:
 
 
 QUESTIONS: list[Question] = []
-NOT_ASKED: dict[str, str] = {}  # pitfall -> why no real question is possible
 BOTH = ("thumbnails", "features")
 
 
@@ -122,7 +121,7 @@ def write() -> dict:
     for asked, kind in every_question():
         if (key := (asked.pitfall, asked.name, kind)) in draws:
             rows.append(row_of(asked, kind, draws[key]))
-    answers = {"method": METHOD, "not asked": NOT_ASKED}
+    answers = {"method": METHOD}
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     head = json.dumps(answers, ensure_ascii=False, indent=1)[:-2]
     text = head + ',\n "rows": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
@@ -141,12 +140,12 @@ def words(numbers: list[float] | None) -> str:
 
 
 def table_for_people(rows: list[dict]) -> str:
-    "A row for each question and input, then the pitfalls that cannot be asked."
+    "A row for each question and input, then the method."
     heads = ["pitfall", "question", "input", "measure", "draws", *WAYS, "effect"]
     lines = ["| " + " | ".join(heads).replace("_", ", ") + " |", "|" + "---|" * len(heads)]
     for row in rows:
         cells = [row[k] for k in ("pitfall", "name", "input", "measure", "draws")]
         cells += [words(row[way]) for way in (*WAYS, "effect")]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    lines += ["", METHOD, "", *(f"- {k}: {why}" for k, why in NOT_ASKED.items())]
+    lines += ["", METHOD]
     return "\n".join(lines).rstrip() + "\n"
