@@ -309,7 +309,8 @@ def summary(rows: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:
         failed, n = int((~holds).sum()), len(holds)
         low, high = wilson_interval(failed / n, n)
         each = part.drop_duplicates(["cohort", "draw"])
-        room = {claim: room_of(own) for claim, own in part.dropna(subset="bound").groupby("claim")}
+        numeric = part[part.bound.notna() & ~part.claim.str.contains("==|!=")]
+        room = {claim: room_of(own) for claim, own in numeric.groupby("claim")}
         claim = min(room, key=room.get)
         row = {"pitfall": slug, "draws": n, "failed": failed}
         row |= {"95 % interval": f"{low:.0%} to {high:.0%}"}
