@@ -10,6 +10,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import robust
 import robust_cells
+from test_pitfalls import PITFALLS
 
 CHEAP = ("moved-threshold", "uncertain-as-negative")
 CHAPTERS = robust.read_chapters()
@@ -161,3 +162,24 @@ def test_only_what_a_pitfall_needs_is_run():
     ]
     assert [cell for cell, _ in run] == [0, 3, 4, 8, 8, 9, 10, 11]
     assert (4, ["other"]) not in run
+
+
+def test_each_pitfall_of_the_course_stands_in_the_table():
+    rows = pd.read_csv(ROOT / "benchmarks" / "robust.csv")
+    table = (ROOT / "benchmarks" / "robust.md").read_text()
+    assert set(rows.pitfall) == set(PITFALLS), "make robust measures what is missing"
+    for slug, own in rows.groupby("pitfall"):
+        draws = own.groupby(["cohort", "draw"]).ngroups
+        assert own.cohort.nunique() >= 3 and draws >= 6, f"{slug}: run make robust"
+        today = set(robust.claims_of(BY_SLUG[slug], slug))
+        assert set(own.claim) == today, f"{slug}: its check has changed: run make robust"
+        assert f"| {slug} | {draws} |" in table
+
+
+def test_no_pitfall_fails_more_often_than_it_may():
+    "One in fifty is aimed at; more than two in twenty would be no accident (p < 0.01)."
+    rows = pd.read_csv(ROOT / "benchmarks" / "robust.csv")
+    holds = rows.groupby(["pitfall", "cohort", "draw"]).holds.all().groupby("pitfall")
+    allowed = np.maximum(1, 0.1 * holds.size())
+    failed = holds.size() - holds.sum()
+    assert (failed <= allowed).all(), failed[failed > allowed].to_dict()
