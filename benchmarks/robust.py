@@ -161,7 +161,7 @@ def _expected(message) -> str:
     "The beginning of an assertion's message, up to what was found."
     pieces = message.values if isinstance(message, ast.JoinedStr) else [message]
     text = "".join(p.value if isinstance(p, ast.Constant) else "#" for p in pieces if p)
-    return re.split(r",? (?:but )?found|, #", text)[0].strip(" ,:")
+    return re.sub(r"[,:]?( found| found it)?[\s,:]*$", "", text.split("#")[0])
 
 
 def _number(value) -> float:
@@ -297,7 +297,7 @@ def room_of(part: pd.DataFrame) -> float:
     beyond = part.value - part.bound
     distance = beyond.abs().where(part.holds, -beyond.abs()).mean()
     spread = beyond.std(ddof=0)
-    return distance / max(spread, 1e-6)
+    return distance / max(spread, 1e-12)
 
 
 def summary(rows: pd.DataFrame, chapters: list[Chapter]) -> pd.DataFrame:

@@ -196,6 +196,7 @@ def needed(chapter: Chapter, slug: str) -> list[int]:
 
 
 def code_of(chapter: Chapter, slug: str) -> str:
-    "A short name of the code that a pitfall runs; prose and comments do not count."
-    trees = [chapter.units[number].tree for number in needed(chapter, slug)]
+    "A short name of the code that a pitfall runs; prose, comments and imports do not count."
+    units = [chapter.units[number] for number in needed(chapter, slug)]
+    trees = [unit.tree for unit in units if not unit.always]
     return fingerprint(*(ast.dump(node) for tree in trees for node in tree))[:8]
