@@ -5,7 +5,7 @@
 Each row is measured in this run, both sides on this machine, and says with which engine. Engines
 and training are measured again on an older processor, which is imitated where this one knows more
 than AVX2. Without a folder of real X-rays, phantoms of 224 x 224 pixels take their place.
-`--course` also runs the course twice (five minutes or more); without it, the rows of an earlier run are kept.
+`--course` also runs the course twice (five minutes or more); without it, its earlier rows are kept.
 `--only` measures some parts and keeps the others. Asserts nothing.
 """
 
