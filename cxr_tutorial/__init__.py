@@ -11,7 +11,7 @@ import sys as _sys
 from .lab import docstrings as _docstrings
 
 # %% ../nbs/lab/package.ipynb #0f091070
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 # %% ../nbs/lab/package.ipynb #54f09ced
 _docstrings.install(_sys.modules["cxr_tutorial"])
