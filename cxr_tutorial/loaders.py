@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from .datasets import ChestXrayDataset
-from .environment import choose_device, choose_precision, on_device
+from .environment import choose_device, on_device
 from cxr_tutorial.files.batches import (
     need_features,
     need_finite,
@@ -147,15 +147,13 @@ def extract_features(
     need_model(network)
     need_loader(loader)
     device = device or choose_device()
-    precision, features, labels, patients = choose_precision(device), [], [], []
+    features, labels, patients = [], [], []
     with on_device(network, device), torch.inference_mode():
         network.eval()
         for batch in progress(loader, description, "batch"):
             images, some_labels, some_patients = read_batch(batch, patients=True)
             images = images.to(device, memory_format=torch.channels_last)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                some = need_features(network(images), len(images))
-                features.append(some.float().cpu())
+            features.append(need_features(network(images), len(images)).cpu())
             need_finite(features[-1], images.cpu())
             labels.append(some_labels.float())
             patients.extend(some_patients)

@@ -94,20 +94,18 @@ def predict(
     device: torch.device | None = None,  # `choose_device()` when not given
     description: str = "predicting",  # shown beside the progress bar
 ) -> pd.DataFrame:  # label (0/1), logit, probability (or label_0, ...), patient_id where given
-    "Predict in the order of the loader. Processes share the images; each gets the whole table."
+    "Predict, in 32 bits, in the loader's order. Processes share the images; each gets the table."
     need_model(model)
     need_loader(loader)
     device, images = device or choose_device(), _sees_images(model)
-    precision = choose_precision(device) if images else torch.float32
-    shorter = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     batches, rows = shard_loader(loader) if images else loader, []
     with on_device(model, device):
         model.eval()
         for batch in progress(batches, description, "batch", show=images):
             inputs, labels, *patients = read_batch(batch)
-            with torch.inference_mode(), shorter:
+            with torch.inference_mode():
                 logits, _ = match_outputs(model(inputs.to(device)), labels)
-            rows.append((logits.float().cpu(), labels, patients))
+            rows.append((logits.cpu(), labels, patients))
             need_finite(rows[-1][0], inputs)
         if rows:  # with several processes, a share may be empty
             need_logits(model, inputs.to(device), torch.cat([logits for logits, *_ in rows]))
