@@ -53,7 +53,7 @@ def _line(row: dict, way: str, y: int, scale) -> str:
     low, mean, high = (scale(row[name]) for name in (f"{way}_low", way, f"{way}_high"))
     cross = f"M{mean - 3} {y - 3}l6 6m0-6l-6 6"
     dot = f"M{mean - 3} {y}a3 3 0 1 0 6 0a3 3 0 1 0-6 0"
-    colour, mark = ("#c0392b", cross) if way == "wrong" else ("#1e8449", dot)
+    colour, mark = ("#c33", cross) if way == "wrong" else ("#284", dot)
     text = f'<g stroke="{colour}"><path d="M{low} {y}H{high}" opacity=".5"/><path d="{mark}"/></g>'
     true = row[f"{way}_true"]
     if pd.isna(true):
@@ -116,7 +116,7 @@ def real_xrays(
     if here := environment._reported.get(slug):  # the check cell of this notebook has run
         ways = (f"{way} {escape(here[way])}" for way in ("wrong way", "right way", "truth"))
         text += f" (on the phantom: {'; '.join(ways)})"
-    text += "</p>"
+    text += ". Means; below, 95 % of draws.</p>"
     for name, rows in own.groupby("name", sort=False):
         first = rows.iloc[0]
         text += (
