@@ -8,6 +8,7 @@ simulated cohorts, and writes each claim of each check with the number found: `r
 table made from it is `robust.md`; the page dev/robust shows it.
 
 A run that was stopped goes on where it was; what belongs to code that has changed is done again.
+`--unseen` draws what was not at hand when bounds were set: draws from 21 on, three further cohorts.
 Draw 0 of cohort 0 is the chapter as it stands. `--repeat-stored` shows whether it comes out as it
 is stored.
 """
@@ -252,11 +253,16 @@ def kept_rows(file: Path, chapters: list[Chapter]) -> pd.DataFrame:
     return rows[rows.code == rows.pitfall.map(today)]
 
 
-def missing(rows: pd.DataFrame, chapters: list[Chapter], wanted, draws: int, cohorts: int) -> list:
+AT_HAND = (20, 3)  # draws and cohorts up to these may have been seen when bounds were set
+
+
+def missing(
+    rows: pd.DataFrame, chapters: list[Chapter], wanted, draws: int, cohorts: int, after=(0, 0)
+) -> list:
     "What has not been run yet: chapter, pitfalls, cohort, draw. Each pitfall once, then again."
     done, tasks = set(zip(rows.pitfall, rows.cohort, rows.draw, strict=True)), []
-    for draw in range(1, draws + 1):
-        cohort = (draw - 1) % cohorts + 1
+    for number in range(draws):
+        draw, cohort = after[0] + number + 1, after[1] + number % cohorts + 1
         for chapter in chapters:
             slugs = [s for s in chapter.pitfalls if not wanted or s in wanted]
             slugs = [s for s in slugs if (s, cohort, draw) not in done]
@@ -372,6 +378,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=20, help="of seeds (%(default)s)")
     parser.add_argument("--cohorts", type=int, default=3, help="fresh cohorts (%(default)s)")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of robust.csv and robust.md")
+    parser.add_argument("--unseen", action="store_true", help="draws from 21 on, other cohorts")
     parser.add_argument("--cache", type=Path, help="keep simulated cohorts in this folder")
     parser.add_argument("--repeat-stored", action="store_true", help="draw 0 beside stored outputs")
     options = parser.parse_args(arguments)
@@ -388,7 +395,8 @@ def main(arguments: list[str] | None = None) -> None:
             return
         file = options.out / "robust.csv"
         rows = kept_rows(file, chapters)
-        tasks = missing(rows, chapters, options.only, options.draws, options.cohorts)
+        after = AT_HAND if options.unseen else (0, 0)
+        tasks = missing(rows, chapters, options.only, options.draws, options.cohorts, after)
         rows = measure(rows, tasks, file, cache)
         write_table(rows, chapters, options.out / "robust.md")
         print(summary(rows, chapters).to_string(index=False))

@@ -183,3 +183,10 @@ def test_no_pitfall_fails_more_often_than_it_may():
     allowed = np.maximum(1, 0.1 * holds.size())
     failed = holds.size() - holds.sum()
     assert (failed <= allowed).all(), failed[failed > allowed].to_dict()
+
+
+def test_unseen_draws_are_of_other_cohorts():
+    "No draw and no cohort that was at hand when bounds were set."
+    rows, chapters = pd.DataFrame(columns=robust.COLUMNS), robust.read_chapters()[:1]
+    tasks = robust.missing(rows, chapters, None, 6, 3, robust.AT_HAND)
+    assert [task[2:] for task in tasks] == [(4, 21), (5, 22), (6, 23), (4, 24), (5, 25), (6, 26)]
