@@ -219,7 +219,9 @@ def lung_air(
     window, both = meet(chords["lung"], chords["cap"])
     air, parts = length(both), [(1, (window, both))]
     for body in ("dome", "heart", "atrium"):  # inclusion and exclusion
-        parts += [(-sign, meet(part, chords[body])) for sign, part in parts]
+        met = [(-sign, meet(part, chords[body])) for sign, part in parts]
+        parts += [(sign, part) for sign, part in met if part[1][0].size]
     for sign, (where, part) in parts[1:]:
-        air[inside(where, window)] += sign * length(part)
+        here = air[inside(where, window)]
+        (np.add if sign > 0 else np.subtract)(here, length(part), out=here)
     return window, np.maximum(air, 0, out=air)

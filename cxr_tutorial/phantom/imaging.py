@@ -97,7 +97,7 @@ def _add_lung(beam, patient: Patient, finding: Finding, organs: dict, side: str,
         small = _shrunk(patient, organs, side, size)
         vessels, line = _collapse(patient, organs, side, size, small)
         maps["pneumothorax"][window] = np.minimum(_free_air(beam, small, own), air)
-    return vessels[in_lung(vessels[:, :3], organs, side)], line
+    return vessels.T.compress(in_lung(vessels[:, :3], organs, side), axis=1).T, line
 
 # %% ../../nbs/phantom/imaging.ipynb #5fd581f3
 def _chest(beam: Beam, patient: Patient, finding, organs: dict, chords: Chords, kv, gain: float):

@@ -71,12 +71,16 @@ def length(
 # %% ../../nbs/phantom/physics.ipynb #bfea21b2
 def overlap(*intervals: tuple) -> tuple[np.ndarray, np.ndarray]:
     "The part of each ray that lies in all of the given intervals."
-    entering = np.maximum.reduce([interval[0] for interval in intervals])
-    leaving = np.minimum.reduce([interval[1] for interval in intervals])
+    entering, leaving = intervals[0]
+    for enter, leave in intervals[1:]:
+        entering, leaving = np.maximum(entering, enter), np.minimum(leaving, leave)
     return entering, leaving
 
 # %% ../../nbs/phantom/physics.ipynb #b5e30367
 RADII = np.array([0.009, 0.013, 0.022, 0.044])  # points come in four sizes, in half chest widths
+
+# %% ../../nbs/phantom/physics.ipynb #edges001
+_EDGES = np.sqrt(RADII[1:] * RADII[:-1]).astype(np.float32)  # between the sizes
 
 # %% ../../nbs/phantom/physics.ipynb #709d43a5
 def point_cloud(
@@ -84,8 +88,8 @@ def point_cloud(
     volume,  # of each point, mm³; a number or (n,)
     radius,  # of each point, half chest widths; a number or (n,)
 ) -> np.ndarray:  # (n, 5), float32: x, y, z, volume, radius
-    "A point cloud."
-    cloud = np.empty((len(points), 5), np.float32)
+    "A point cloud. Each column lies in one piece of memory: columns are what is computed with."
+    cloud = np.empty((5, len(points)), np.float32).T
     cloud[:, :3], cloud[:, 3], cloud[:, 4] = points, volume, radius
     return cloud
 
@@ -199,16 +203,22 @@ def _windows(beam: Beam, forms: np.ndarray) -> list:  # of (rows, columns), slic
         windows.append((rows, _box(column + u - across, column + u + across, width)))
     return windows
 
+# %% ../../nbs/phantom/physics.ipynb #lines001
+def _lines(forms: np.ndarray, u, v) -> tuple:  # (n, 3, 1, width) and (n, 3, height, 1), float32
+    "What is the same along a column, and along a row, in the quadratic equations of ellipsoids."
+    forms, ones = forms.astype(np.float32)[..., None, None], np.ones((len(forms), 1, 1), np.float32)
+    (_, pd, pu, pv), (_, dd, du, dv), (_, _, uu, uv), (_, _, _, vv) = np.moveaxis(forms, 0, 2)
+    across = np.stack([dd + 2 * du * u + uu * u * u, pd + pu * u, 2 * uv * u], 1)
+    return across, np.stack([2 * dv * v + vv * v * v, pv * v, ones * v], 1)
+
 # %% ../../nbs/phantom/physics.ipynb #solve001
-def _solve(form: list, u, v, away) -> tuple[np.ndarray, np.ndarray]:
+def _solve(form: list, across, up, away) -> tuple[np.ndarray, np.ndarray]:
     "Where rays enter and leave an ellipsoid, mm from the source: a quadratic equation for each."
-    (pp, pd, pu, pv), (_, dd, du, dv), (_, _, uu, uv), (_, _, _, vv) = form
-    a = (dd + 2 * du * u + uu * u * u) + (2 * dv * v + vv * v * v)
-    if uv:
-        a += (2 * uv * u) * v
-    b = (pd + pu * u) + pv * v
+    a, b = across[0] + up[0], across[1] + up[1]
+    if form[2][3]:  # tilted on the detector
+        a += across[2] * up[2]
     root = b * b
-    root -= a * (pp - 1)
+    root -= a * (form[0][0] - 1)
     np.sqrt(np.maximum(root, 0, out=root), out=root)
     scale = np.divide(away, a, out=a)
     leave = root - b
@@ -224,7 +234,9 @@ def interval(
     body: tuple,  # from `ellipsoid`
 ) -> tuple[np.ndarray, np.ndarray]:  # two arrays (height, width), mm from the source
     "Where each ray enters and leaves an ellipsoid; rays that miss get an empty interval."
-    return _solve(_forms(beam, [body])[0].tolist(), *_rays(beam))
+    forms, (u, v, away) = _forms(beam, [body]), _rays(beam)
+    (across,), (up,) = _lines(forms, u, v)
+    return _solve(forms[0].tolist(), across, up, away)
 
 # %% ../../nbs/phantom/physics.ipynb #chords01
 class Chords:
@@ -235,15 +247,16 @@ class Chords:
         beam: Beam,
         bodies: dict,  # from `ellipsoid`, by name; the source lies outside of them
     ):
-        forms, self.rays = _forms(beam, list(bodies.values())), _rays(beam)
+        forms, (u, v, self.away) = _forms(beam, list(bodies.values())), _rays(beam)
         self.windows = dict(zip(bodies, _windows(beam, forms), strict=True))
-        self.forms = dict(zip(bodies, forms.tolist(), strict=True))
+        equations = zip(forms.tolist(), *_lines(forms, u, v), strict=True)
+        self.equations = dict(zip(bodies, equations, strict=True))
 
     def __getitem__(self, name) -> tuple:  # the window (rows, columns); enter and leave there, mm
         "The interval of each ray in one body, within the window of its shadow."
         rows, columns = window = self.windows[name]
-        u, v, away = self.rays
-        return window, _solve(self.forms[name], u[:, columns], v[rows], away[window])
+        form, across, up = self.equations[name]
+        return window, _solve(form, across[..., columns], up[:, rows], self.away[window])
 
     def path(self, name) -> tuple:  # the window (rows, columns); length of each ray there, mm
         "The length of each ray in one body, within the window of its shadow."
@@ -315,7 +328,7 @@ def shadow(
     total = np.zeros(beam.size, np.float32)
     column, row, magnification = project(beam, cloud[:, :3])
     weight = cloud[:, 3] * (magnification / beam.pixel) ** 2
-    kind = np.searchsorted(np.sqrt(RADII[1:] * RADII[:-1]), cloud[:, 4]).astype(np.int8)
+    kind = sum((cloud[:, 4] >= edge).view(np.int8) for edge in _EDGES)
     height, width = beam.size
     kind[(row <= 0) | (row >= height - 1) | (column <= 0) | (column >= width - 1)] = -1
     for k, radius in enumerate(RADII):

@@ -25,6 +25,19 @@ def steps(
     gap[..., -1] = gap[..., -2]
     return gap
 
+# %% ../../nbs/phantom/skeleton.ipynb #evenly01
+_evenly = lru_cache(np.linspace)  # the same for all patients; not to be changed
+
+# %% ../../nbs/phantom/skeleton.ipynb #ribangle
+@lru_cache(maxsize=4)  # the same for all patients with as many ribs
+def _rib_turns(pairs: int) -> tuple:  # sines, their powers of 0.9, cosines, rises: (ribs, 150)
+    "How far round the chest each point of a rib is."
+    k = np.arange(pairs)
+    front = np.where(k < 7, 2.55, 2.3 - 0.30 * (k - 7))
+    angle = np.linspace(0.10, front, 150, axis=1)
+    sine, rise = np.sin(angle), np.sin(np.minimum(2 * angle, np.pi))
+    return sine, sine**0.9, np.cos(angle), rise
+
 # %% ../../nbs/phantom/skeleton.ipynb #ca6a3a15
 def _left_ribs(patient: Patient) -> np.ndarray:  # (ribs, 150, 3), mm
     "The middle lines of the left ribs, from the spine to their front ends."
@@ -32,14 +45,11 @@ def _left_ribs(patient: Patient) -> np.ndarray:  # (ribs, 150, 3), mm
     # the upper ribs get wider, then stay
     reach = np.array([0.50, 0.74, 0.88, 0.97, 1.02])[np.minimum(k, 4)] + np.maximum(k - 7, 0) * 0.01
     deep = 1.04 * patient.depth * np.minimum(1.0, reach + 0.06)
-    front = np.where(k < 7, 2.55, 2.3 - 0.30 * (k - 7))
-    angle = np.linspace(0.10, front[:, 0], 150, axis=1)
-    sine, cosine = np.sin(angle), np.cos(angle)
+    sine, power, cosine, rise = _rib_turns(patient.rib_pairs)
     z = (0.56 + patient.rib_shift) * patient.height - k * patient.rib_gap * w
     slope = patient.rib_slope * w * (0.70 + 0.06 * k)
-    rise = z + 0.05 * w * np.sin(np.minimum(2 * angle, np.pi)) - slope * (1 - cosine)
-    across = w * reach * sine**0.9
-    return np.stack([across, 0.05 * patient.depth + deep * cosine, rise - 0.05 * w * sine], -1)
+    height = z + 0.05 * w * rise - slope * (1 - cosine) - 0.05 * w * sine
+    return np.stack([w * reach * power, 0.05 * patient.depth + deep * cosine, height], -1)
 
 # %% ../../nbs/phantom/skeleton.ipynb #f6839d5b
 def rib_curves(
@@ -65,20 +75,20 @@ def long_bone(
     across=(0, 0, 1),  # direction in which it is wide
 ) -> np.ndarray:  # point cloud: volume is compact bone
     "A bone with an outer shell: two dense edges and a paler middle."
-    offsets, shares = np.linspace(-1, 1, 7), (0.25, 0.12, 0.09, 0.08, 0.09, 0.12, 0.25)
+    offsets, shares = _evenly(-1, 1, 7), (0.25, 0.12, 0.09, 0.08, 0.09, 0.12, 0.25)
     sizes = (0.009, 0.013, 0.013, 0.013, 0.013, 0.013, 0.009)
     aside = np.outer(offsets, np.broadcast_to(width, len(curve)))
-    cloud = np.empty((len(offsets), len(curve), 5), np.float32)
+    cloud = np.empty((5, len(offsets), len(curve)), np.float32)
     for axis, direction in enumerate(across):
-        cloud[..., axis] = curve[:, axis] + (aside * direction if direction else 0)
-    cloud[..., 3] = np.outer(shares, area * lengths)
-    cloud[..., 4] = np.array(sizes)[:, None]
-    return cloud.reshape(-1, 5)
+        cloud[axis] = curve[:, axis] + aside * direction if direction else curve[:, axis]
+    cloud[3] = np.outer(shares, area * lengths)
+    cloud[4] = np.array(sizes)[:, None]
+    return cloud.reshape(5, -1).T
 
 # %% ../../nbs/phantom/skeleton.ipynb #6f9ec32d
 def _clavicle(patient: Patient, s: int) -> np.ndarray:
     "A collar bone; s is -1 for the right and +1 for the left."
-    w, q = patient.half, np.linspace(0, 1, 130)
+    w, q = patient.half, _evenly(0, 1, 130)
     bend = patient.clavicle_tilt * q * 1.2 + 0.04 * np.sin(2 * np.pi * q)
     z = (0.45 + patient.clavicle_height) * patient.height + bend * w
     curve = _places(s * (0.09 + 0.95 * q) * w, (-0.62 + 0.75 * q**1.5) * patient.depth, z)
@@ -87,7 +97,7 @@ def _clavicle(patient: Patient, s: int) -> np.ndarray:
 # %% ../../nbs/phantom/skeleton.ipynb #c76692aa
 def _upper_arm(patient: Patient, s: int) -> np.ndarray:
     "The humerus, with its head."
-    w, h, arm, q = patient.half, patient.height, np.deg2rad(patient.arm), np.linspace(0, 1, 320)
+    w, h, arm, q = patient.half, patient.height, np.deg2rad(patient.arm), _evenly(0, 1, 320)
     top = np.array([s * (1.20 * w + 0.3 * patient.fat), 0.10 * patient.depth, 0.44 * h])
     shaft = top + np.outer(q, [s * 1.7 * h * np.sin(arm), 0, -1.7 * h * np.cos(arm)])
     width = (0.055 + 0.05 * np.exp(-q / 0.06)) * w
@@ -101,7 +111,7 @@ def _scapula(patient: Patient, s: int) -> np.ndarray:
     inner_lower_outer = np.array([[0.62, 0.95, 0.44], [0.80, 1.0, -0.12], [1.10, 0.45, 0.44]])
     corner = inner_lower_outer * [w, patient.depth, h]
     corner[:, 0] *= s
-    mix, q = rng.dirichlet([1, 1, 1], 500), np.linspace(0, 1, 80)[:, None]
+    mix, q = rng.dirichlet([1, 1, 1], 500), _evenly(0, 1, 80)[:, None]
     edge = corner[1] + (corner[2] - corner[1]) * q
     start = corner[0] * 0.9 + corner[1] * 0.1
     ridge = start + (corner[2] + [0, 0, 0.08 * h] - corner[0] * 0.9 - corner[1] * 0.1) * q
@@ -114,7 +124,7 @@ def _scapula(patient: Patient, s: int) -> np.ndarray:
 def _sternum(patient: Patient) -> np.ndarray:
     "The breastbone."
     w, h = patient.half, patient.height
-    z, volume, parts = np.linspace(-0.15, 0.42, 60) * h, 0.57 * h / 60 * 0.001 * w**2, []
+    z, volume, parts = _evenly(-0.15, 0.42, 60) * h, 0.57 * h / 60 * 0.001 * w**2, []
     for x in (-0.06, 0, 0.06):
         line = _places(x * w, -0.95 * patient.depth, z)
         parts.append(point_cloud(line, volume, 0.022))
@@ -124,9 +134,9 @@ def _sternum(patient: Patient) -> np.ndarray:
 def _vertebral_body(patient: Patient, rng, tall: float, volume: float) -> list:
     "End plates, walls and the spongy filling of one vertebra."
     w, wide = patient.half, 0.125 * patient.half
-    x, y = (a.ravel() for a in np.meshgrid(np.linspace(-1, 1, 13), np.linspace(-1, 1, 4)))
+    x, y = np.tile(_evenly(-1, 1, 13), 4), np.repeat(_evenly(-1, 1, 4), 13)
     plates = [_places(x * wide, y * 0.08 * w, np.full_like(x, z * tall)) for z in (-1, 1)]
-    z = np.linspace(-1, 1, 9)
+    z = _evenly(-1, 1, 9)
     walls = [_places(s * wide * 0.97, 0, z * tall) for s in (-1, 1)]
     plates, walls = np.concatenate(plates), np.concatenate(walls)
     fill = rng.uniform(-1, 1, (90, 3)) * [wide, 0.08 * w, tall]
@@ -140,7 +150,7 @@ def _vertebral_body(patient: Patient, rng, tall: float, volume: float) -> list:
 def _vertebral_arch(patient: Patient, tall: float, volume: float) -> list:
     "Pedicles, transverse processes and the spinous process of one vertebra."
     w, rings, arms = patient.half, [], []
-    turn, q = np.linspace(0, 2 * np.pi, 12), np.linspace(0, 1, 12)
+    turn, q = _evenly(0, 2 * np.pi, 12), _evenly(0, 1, 12)
     for s in (-1, 1):
         across = s * 0.075 * w + 0.026 * w * np.cos(turn)
         rings.append(_places(across, 0.14 * w, 0.2 * tall + 0.034 * w * np.sin(turn)))
@@ -165,9 +175,9 @@ def _spine(patient: Patient) -> np.ndarray:
     levels = (0.56 + patient.rib_shift) * h + pitch * np.arange(7, -14, -1)
     bend = patient.spine_curve * w * np.sin(1.5 * levels / h)
     places = _places(bend, 0.62 * patient.depth, levels).astype(np.float32)
-    column = np.repeat(one[None], len(levels), 0)
-    column[:, :, :3] += places[:, None]
-    return column.reshape(-1, 5)
+    column = np.repeat(one.T[:, None], len(levels), 1)
+    column[:3] += places.T[..., None]
+    return column.reshape(5, -1).T
 
 # %% ../../nbs/phantom/skeleton.ipynb #9cad90c7
 @lru_cache(maxsize=4)  # several images show the same patient

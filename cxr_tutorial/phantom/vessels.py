@@ -36,52 +36,82 @@ def _trunks(patient: Patient, side: str, rng) -> dict:
         place=place, heading=heading, radius=radius, run=w * rng.uniform(0.20, 0.28, trunks)
     )
 
+# %% ../../nbs/phantom/vessels.ipynb #bothside
+def _both(rngs: list, draw) -> np.ndarray:  # (..., 2, n)
+    "Random numbers for the right and the left side: each has its own generator."
+    right, left = (draw(rng) for rng in rngs)
+    both = np.empty((*right.shape[:-1], 2, right.shape[-1]))
+    both[..., 0, :], both[..., 1, :] = right, left
+    return both
+
 # %% ../../nbs/phantom/vessels.ipynb #8dc21ac7
-def _divide(vessels: dict, rng) -> dict:
+def _divide(vessels: dict, rngs: list) -> dict:
     "Each vessel becomes two, narrower and shorter."
-    place = np.repeat(vessels["place"], 2, 0)
-    heading = np.repeat(vessels["heading"], 2, 0)
-    heading = heading + rng.normal(0, 0.40, heading.shape)
-    radius = np.repeat(vessels["radius"], 2) * rng.uniform(0.66, 0.80, len(place))
-    run = np.repeat(vessels["run"], 2) * rng.uniform(0.60, 0.90, len(place))
-    return dict(place=place, heading=heading, radius=radius, run=run)
+    twice = {name: np.repeat(values, 2, -1) for name, values in vessels.items()}
+    count = twice["run"].shape[-1]
+    twice["heading"] += _both(rngs, lambda rng: rng.normal(0, 0.40, (count, 3)).T)
+    twice["radius"] *= _both(rngs, lambda rng: rng.uniform(0.66, 0.80, count))
+    twice["run"] *= _both(rngs, lambda rng: rng.uniform(0.60, 0.90, count))
+    return twice
 
 # %% ../../nbs/phantom/vessels.ipynb #916994d8
-def _grow(vessels: dict, rng, pieces: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Follow vessels for their length, in wavering steps: places, radii and volumes (changes them)."
+def _walk(vessels: dict, rngs: list, pieces: int) -> tuple[np.ndarray, np.ndarray]:
+    "Wavering steps along vessels: places (pieces, 3, 2, n) and radii (pieces, 2, n)."
     heading, run = vessels["heading"], vessels["run"]
-    headings = rng.normal(0, 0.08, (pieces, *heading.shape))
-    for waver in headings:  # becomes the heading of a step
-        waver += heading
-        x, y, z = (waver * waver).T
-        waver /= np.sqrt(x + y + z)[:, None]
-        heading = waver
-    way = np.concatenate([vessels["place"][None], headings * (run / pieces)[:, None]])
-    places = np.add.accumulate(way)[1:]
-    radii = np.full((pieces + 1, len(run)), 0.993)
-    radii[0] = vessels["radius"]
-    radii = np.multiply.accumulate(radii)[1:]
-    vessels.update(heading=heading, place=places[-1], radius=radii[-1])
-    return places.reshape(-1, 3), radii.ravel(), (np.pi * radii**2 * run / pieces).ravel()
+    shape, squares, norm = (pieces, run.shape[-1], 3), np.empty_like(heading), np.empty_like(run)
+    way = _both(rngs, lambda rng: rng.standard_normal(shape).transpose(0, 2, 1))
+    way *= 0.08
+    for step in way:  # a change of heading becomes the heading
+        step += heading
+        np.add.reduce(np.multiply(step, step, out=squares), out=norm)
+        step /= np.sqrt(norm, out=norm)
+        heading = step
+    vessels["heading"] = heading.copy()
+    way *= run / pieces
+    radii = np.empty((pieces, *run.shape))
+    before, width = vessels["place"], vessels["radius"]
+    for step, radius in zip(way, radii, strict=True):  # a step becomes a place
+        step += before
+        np.multiply(width, 0.993, out=radius)
+        before, width = step, radius
+    vessels.update(place=before, radius=width)
+    return way, radii
+
+# %% ../../nbs/phantom/vessels.ipynb #growcld1
+def _grow(vessels: dict, rngs: list, half: float, pieces: int = 14) -> np.ndarray:  # (2, 5, points)
+    "Follow vessels for their length (changes them): the columns of a point cloud of each side."
+    places, radii = _walk(vessels, rngs, pieces)
+    grown = np.empty((2, 5, *radii[:, 0].shape), np.float32)
+    grown[:, :3] = places.transpose(2, 1, 0, 3)
+    grown[:, 3] = (np.pi * radii**2 * vessels["run"] / pieces).swapaxes(0, 1)
+    grown[:, 4] = (0.5 * radii / half).swapaxes(0, 1)
+    return grown.reshape(2, 5, -1)
+
+# %% ../../nbs/phantom/vessels.ipynb #twotrees
+@lru_cache(maxsize=4)  # several images show the same patient
+def _vessel_trees(patient: Patient, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    "The vessels of the right and the left lung, which grow at the same time: point clouds."
+    sides = ("right", "left")
+    rngs = [np.random.default_rng([patient.details, side == "left"]) for side in sides]
+    trunks = [_trunks(patient, side, rng) for side, rng in zip(sides, rngs, strict=True)]
+    vessels = {name: np.stack([own[name].T for own in trunks], -2) for name in trunks[0]}
+    grown = []
+    for level in range(levels):
+        if level:
+            vessels = _divide(vessels, rngs)
+        grown.append(_grow(vessels, rngs, patient.half))
+    trees = np.concatenate(grown, -1)
+    trees.flags.writeable = False
+    return tuple(tree.T for tree in trees)
 
 # %% ../../nbs/phantom/vessels.ipynb #a04b7251
-@lru_cache(maxsize=8)  # several images show the same patient
 def vessel_tree(
     patient: Patient,
     side: str,  # "right" or "left"
     levels: int = 5,  # how often a vessel divides
 ) -> np.ndarray:  # point cloud, read-only: volume is blood
     "Pulmonary vessels of one lung, branching outwards from the hilum."
-    rng = np.random.default_rng([patient.details, side == "left"])
-    vessels, grown = _trunks(patient, side, rng), []
-    for level in range(levels):
-        if level:
-            vessels = _divide(vessels, rng)
-        grown.append(_grow(vessels, rng, pieces=14))
-    places, radii, volumes = (np.concatenate(parts) for parts in zip(*grown, strict=True))
-    tree = point_cloud(places, volumes, 0.5 * radii / patient.half)
-    tree.flags.writeable = False
-    return tree
+    return _vessel_trees(patient, levels)[side == "left"]
 
 # %% ../../nbs/phantom/vessels.ipynb #acee5d04
 @lru_cache(maxsize=4)  # several images show the same patient
