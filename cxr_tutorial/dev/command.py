@@ -38,7 +38,7 @@ def _need_tools() -> None:
 )
 @click.option("--inplace", is_flag=True, help="Also put the outputs back into the notebooks.")
 @click.option("--jobs", type=click.IntRange(1), help="Notebooks at the same time. [default: 2]")
-@click.option("--rooms", is_flag=True, help="Execute the rooms, too, not only show them as stored.")
+@click.option("--rooms", is_flag=True, help="Execute exercises and rooms, too.")
 def run(chapters, notebooks, out, inplace, jobs, rooms):
     "Execute CHAPTERS (the course when none is named), make pages, show the table of pitfalls."
     _need_tools()

@@ -50,7 +50,7 @@ def notebook_folder(
 
 # %% ../../nbs/lab/assets.ipynb #017bb64a
 ROOMS = ("files", "parallel", "phantom", "cache", "statistics", "audit", "study", "lab", "dev")
-STORED = ("lookup", "teaching", *ROOMS)
+STORED = ("exercises", "lookup", "teaching", *ROOMS)
 
 # %% ../../nbs/lab/assets.ipynb #87e4cd73
 def page_name(
@@ -67,7 +67,7 @@ def list_chapters(
 ) -> list[Path]:  # notebooks in the order of the course
     "The notebooks of the course. Raises `ValueError` for a name that fits none."
     everything = []
-    for part in ("course", "exercises", *STORED):
+    for part in ("course", *STORED):
         everything += sorted((folder / part).glob("*.ipynb"))
     everything += folder.glob("index.ipynb")
     chosen = set()
