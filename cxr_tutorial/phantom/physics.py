@@ -151,8 +151,9 @@ def project(
     first_row, first_column = beam.central_ray
     left, top = np.float32(-first_column * beam.pixel), np.float32(first_row * beam.pixel)
     source, _ = _source(beam)
-    turned = points @ _turn(beam).T.astype(points.dtype)
-    x, y, z = (turned[:, axis] - source[axis].astype(points.dtype) for axis in range(3))
+    place = _turn(beam).astype(points.dtype) @ points.T
+    place -= source[:, None].astype(points.dtype)
+    x, y, z = place
     magnification = np.divide(beam.source_distance, np.abs(y, out=y), out=y)
     x *= magnification
     z *= magnification
@@ -197,33 +198,35 @@ def _windows(beam: Beam, forms: np.ndarray) -> list:  # of (rows, columns), slic
     lines /= lines[:, :1, :1]
     middle = lines[:, 0, 1:] / beam.pixel
     reach = np.sqrt(lines[:, 0, 1:] ** 2 - lines[:, (1, 2), (1, 2)]) / beam.pixel
-    (height, width), (row, column), windows = beam.size, beam.central_ray, []
-    for (u, v), (across, up) in zip(middle.tolist(), reach.tolist(), strict=True):
-        rows = _box(row - v - up, row - v + up, height)
-        windows.append((rows, _box(column + u - across, column + u + across, width)))
-    return windows
+    middle = beam.central_ray + middle[:, ::-1] * (-1, 1)  # row and column
+    bounds = np.stack([middle - reach[:, ::-1] - 1, middle + reach[:, ::-1] + 2])
+    starts, stops = np.clip(bounds, 0, beam.size).astype(int).tolist()
+    return [tuple(map(slice, *both)) for both in zip(starts, stops, strict=True)]
 
 # %% ../../nbs/phantom/physics.ipynb #lines001
 def _lines(forms: np.ndarray, u, v) -> tuple:  # (n, 3, 1, width) and (n, 3, height, 1), float32
     "What is the same along a column, and along a row, in the quadratic equations of ellipsoids."
-    forms, ones = forms.astype(np.float32)[..., None, None], np.ones((len(forms), 1, 1), np.float32)
-    (_, pd, pu, pv), (_, dd, du, dv), (_, _, uu, uv), (_, _, _, vv) = np.moveaxis(forms, 0, 2)
-    across = np.stack([dd + 2 * du * u + uu * u * u, pd + pu * u, 2 * uv * u], 1)
-    return across, np.stack([2 * dv * v + vv * v * v, pv * v, ones * v], 1)
+    each = forms.astype(np.float32).transpose(1, 2, 0)[..., None, None]
+    (_, pd, pu, pv), (_, dd, du, dv), (_, _, uu, uv), (_, _, _, vv) = each
+    across = np.empty((len(forms), 3, *u.shape), np.float32)
+    up = np.empty((len(forms), 3, *v.shape), np.float32)
+    across[:, 0], up[:, 0] = dd + 2 * du * u + uu * u * u, 2 * dv * v + vv * v * v
+    across[:, 1], up[:, 1] = -pd - pu * u, -pv * v
+    across[:, 2], up[:, 2] = 2 * uv * u, v
+    return across, up
 
 # %% ../../nbs/phantom/physics.ipynb #solve001
 def _solve(form: list, across, up, away) -> tuple[np.ndarray, np.ndarray]:
     "Where rays enter and leave an ellipsoid, mm from the source: a quadratic equation for each."
-    a, b = across[0] + up[0], across[1] + up[1]
+    a, middle = across[0] + up[0], across[1] + up[1]
     if form[2][3]:  # tilted on the detector
         a += across[2] * up[2]
-    root = b * b
+    root = middle * middle
     root -= a * (form[0][0] - 1)
     np.sqrt(np.maximum(root, 0, out=root), out=root)
     scale = np.divide(away, a, out=a)
-    leave = root - b
-    enter = np.negative(b, out=b)
-    enter -= root
+    leave = middle + root
+    enter = np.subtract(middle, root, out=middle)
     enter *= scale
     leave *= scale
     return enter, leave
@@ -280,11 +283,10 @@ def meet(
     *chords: tuple,  # of a window and an interval, from `Chords`
 ) -> tuple:  # the window that they share, and the interval there
     "The part of each ray that lies in all bodies, as `overlap`, where all of them cast a shadow."
-    window = []
-    for sides in zip(*(own for own, _ in chords), strict=True):
-        start = max(side.start for side in sides)
-        window.append(slice(start, max(start, min(side.stop for side in sides))))
-    parts = []
+    window, parts = [], []
+    for sides in zip(*[own for own, _ in chords], strict=True):
+        start = max([side.start for side in sides])
+        window.append(slice(start, max(start, min([side.stop for side in sides]))))
     for own, (enter, leave) in chords:
         here = inside(window, own)
         parts.append((enter[here], leave[here]))
@@ -355,4 +357,6 @@ def stream(
     purpose: str,  # what the numbers are for, a short word
 ) -> np.random.Generator:
     "A generator for each seed and purpose: drawing from one never changes what another gives."
-    return np.random.default_rng([*seed_of(seed), zlib.crc32(purpose.encode())])
+    numbers = [*seed_of(seed), zlib.crc32(purpose.encode())]
+    fits = max(numbers) < 2**32  # quicker, the same stream
+    return np.random.default_rng(np.array(numbers, np.uint32) if fits else numbers)
