@@ -183,18 +183,20 @@ def fine_tuned(images, labels, seed: int, epochs: int, flips=False, side=64):
     """Train the default network as a whole on images (n, 224, 224); a function that gives logits.
 
     BatchNorm keeps its statistics. With `flips`, half of the images of a batch are mirrored, at
-    random."""
+    random. In 32 bits: for images this small bfloat16 took more than twice as long."""
     torch.manual_seed(seed)
     model = unfreeze(MedicalImageClassifier(size=side)).to(memory_format=torch.channels_last)
     prepare, y = preprocessing(model), torch.as_tensor(labels, dtype=torch.float32)
     prepared = lambda some: prepare(torch.from_numpy(np.ascontiguousarray(some))[:, None])
-    x, optimiser = prepared(images), torch.optim.AdamW(model.parameters(), lr=3e-4)
+    x = prepared(images)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
+    logit = lambda batch: model(batch.contiguous(memory_format=torch.channels_last))[:, 0]
 
     def say(some):
         model.eval()
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            parts = [prepared(part) for part in np.array_split(some, len(some) // 64 + 1)]
-            return torch.cat([model(part)[:, 0].float() for part in parts]).numpy()
+        with torch.no_grad():
+            parts = np.array_split(some, len(some) // 64 + 1)
+            return torch.cat([logit(prepared(part)) for part in parts]).numpy()
 
     for _ in range(epochs):
         model.train()
@@ -203,9 +205,7 @@ def fine_tuned(images, labels, seed: int, epochs: int, flips=False, side=64):
             if flips:
                 mirror = torch.rand(len(rows)) < 0.5
                 batch[mirror] = batch[mirror].flip(-1)
-            with torch.autocast("cpu", torch.bfloat16):
-                logit = model(batch.contiguous(memory_format=torch.channels_last))[:, 0]
-            loss = nn.functional.binary_cross_entropy_with_logits(logit.float(), y[rows])
+            loss = nn.functional.binary_cross_entropy_with_logits(logit(batch), y[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -278,6 +278,11 @@ def aurocs(labels, scores, weights) -> np.ndarray:
 
 def auroc(labels, scores) -> float:
     return float(aurocs(labels, scores, np.ones((1, len(labels)), np.float32))[0])
+
+
+def scored(say, x, y, **parts) -> dict[str, float]:
+    "AUROC on each of the named parts (row numbers) of a function that gives scores."
+    return {name: auroc(y[rows], say(x[rows])) for name, rows in parts.items()}
 
 
 def rank(labels, scores):

@@ -171,7 +171,7 @@ def flipping(d, kind, seed):
     "As above, with EfficientNet-Lite0 fine-tuned as a whole on 120 images of 64 pixels for five "
     "epochs, with RandomHorizontalFlip (wrong) or without (right).",
     "With every flip the network unlearns the side.",
-    draws=5,
+    draws=20,
     inputs=("network",),
 )
 def flipping_network(d, kind, seed):
