@@ -7,6 +7,8 @@ the record; everywhere, mean grey levels of blocks, areas and the truth, as far 
 
 import hashlib
 import json
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -140,3 +142,14 @@ def test_a_cohort_has_the_bytes_of_the_record_with_one_worker_and_with_two(recor
         "virus",
     }
     assert pd.read_csv(tmp_path / "one" / "metadata.csv").path.tolist() == table.path.tolist()
+
+
+def test_a_process_that_renders_imports_little():
+    "What a worker imports costs as much time as dozens of images."
+    code = "from cxr_tutorial.phantom.cohort import _render_patient as task; "
+    code += "print(task.__module__)"
+    module = subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+    code = f"import sys, {module}; print(*sys.modules)"
+    imported = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert {"numpy", "scipy.ndimage", module} <= set(imported)
+    assert not {"pandas", "matplotlib", "IPython", "torch", "sklearn"} & set(imported)

@@ -16,62 +16,10 @@ from joblib import Parallel, delayed
 
 from ..environment import cache_dir
 from ..files.atomic import atomic_folder, build_once, fingerprint
-from ..files.folders import FINDINGS
 from ..parallel.processes import progress
-from .anatomy import sample_patient
-from .findings import sample_finding
-from .imaging import radiograph
-from .physics import stream
 from .plan import plan_cohort
 from .settings import CohortSettings, check_settings
-from .sites import drifted, sample_site
-from .writing import copy_images, public_size, save_image, save_masks
-
-# %% ../../nbs/phantom/cohort.ipynb #15473e72
-def _habits(row: dict, settings: CohortSettings, site) -> tuple[str, int]:
-    "The letters on an image, and its JPEG quality."
-    mark, quality = ("R", settings.quality) if site is None else (site.mark, site.quality)
-    if settings.mark_shortcut:
-        mark = "R A-P" if row["lettered"] else "R"
-    if settings.quality_shortcut:
-        quality = 75 if row["coarse"] else 95
-    return mark, quality
-
-# %% ../../nbs/phantom/cohort.ipynb #0e2c875b
-def _take(row: dict, settings: CohortSettings, patient, site, mark: str):
-    "One image of a patient."
-    seed = [settings.seed, row["patient"]]  # the same in all images: the same place of the disease
-    kind = row["kind"] if row["pneumonia"] else None
-    others = {name: bool(row[name]) for name in FINDINGS}
-    finding = sample_finding(patient, seed, kind, row["severity"], **others)
-    exposure = [*seed, row["image"]]
-    size = settings.size or public_size(stream(exposure, "size"))
-    years = (row["enrolled"] + row["study_day"]) / 1825 - 0.5
-    habits = drifted(site, settings.drift * years)
-    return radiograph(patient, finding, exposure, size, "AP" if row["AP"] else "PA", mark, habits)
-
-# %% ../../nbs/phantom/cohort.ipynb #8b0b1929
-def _render_patient(rows: list[dict], folder: Path, settings: CohortSettings) -> list[dict]:
-    "Simulate and write all images of one patient: rows of metadata.csv."
-    first, done = rows[0], []
-    seed = [settings.seed, first["patient"]]
-    age = stream(seed, "age").uniform(*((18, 80) if first["adult"] else settings.ages))
-    inverted = settings.situs_inversus
-    patient = sample_patient(stream(seed, "anatomy"), age, situs_inversus=inverted)
-    site = None
-    if settings.sites > 1:
-        site = sample_site(stream([settings.seed, first["site"]], "site"))
-    for row in rows:
-        mark, quality = _habits(row, settings, site)
-        taken = _take(row, settings, patient, site, mark)
-        save_image(taken, folder / row["path"], row, settings.file_format, quality)
-        if settings.masks:
-            save_masks(taken, folder / "masks" / row["path"])
-        facts = {name: row[name] for name in ("path", "patient_id", "label", "study_day", "site")}
-        facts |= {"true_label": int(row["pneumonia"]), "mark": mark, "copy_of": None}
-        facts |= {"acquired": row["enrolled"] + row["study_day"]}  # day within five years
-        done.append(facts | taken.truth)
-    return done
+from .writing import _render_patient, copy_images
 
 # %% ../../nbs/phantom/cohort.ipynb #966106a3
 def _render(plan: pd.DataFrame, folder: Path, settings: CohortSettings, workers: int | None):

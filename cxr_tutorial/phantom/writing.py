@@ -8,10 +8,10 @@ __all__ = ['linear16', 'write_dicom', 'save_image', 'save_masks', 'copy_images',
 # %% ../../nbs/phantom/writing.ipynb #392eff70
 import hashlib
 import shutil
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
@@ -20,8 +20,12 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from .imaging import Radiograph
-from .sites import VIEWS
+from .anatomy import sample_patient
+from .findings import sample_finding
+from .imaging import Radiograph, radiograph
+from .physics import stream
+from .settings import CohortSettings
+from .sites import VIEWS, drifted, sample_site
 
 # %% ../../nbs/phantom/writing.ipynb #54901ee4
 def linear16(
@@ -67,8 +71,8 @@ def _describe_patient(data: Dataset, truth: dict, patient_id: str, study_day: in
     data.PatientAge = f"{int(truth['age']):03d}Y"
     data.StudyID, data.SeriesNumber, data.InstanceNumber = "1", 1, 1
     data.AccessionNumber, data.ReferringPhysicianName = "", ""
-    date = (pd.Timestamp("2020-01-01") + pd.Timedelta(days=study_day)).strftime("%Y%m%d")
-    data.StudyDate = data.SeriesDate = data.AcquisitionDate = data.ContentDate = date
+    day = (date(2020, 1, 1) + timedelta(days=study_day)).strftime("%Y%m%d")
+    data.StudyDate = data.SeriesDate = data.AcquisitionDate = data.ContentDate = day
     data.StudyTime = data.SeriesTime = data.AcquisitionTime = data.ContentTime = "120000"
 
 # %% ../../nbs/phantom/writing.ipynb #bea89acb
@@ -162,18 +166,17 @@ def save_masks(
 
 # %% ../../nbs/phantom/writing.ipynb #a3c6d89e
 def copy_images(
-    copies: pd.DataFrame,  # rows of the plan with the column copy_of
-    metadata: pd.DataFrame,  # of the originals
+    copies,  # table: rows of the plan with the column copy_of
+    metadata,  # table of the originals
     folder: Path,  # of the cohort
-) -> pd.DataFrame:  # metadata of the copies
+):  # a table: metadata of the copies
     "Copy images under another patient's name; the truth is that of the original."
-    rows, known = [], metadata.set_index("path")
     for row in copies.itertuples():
         (folder / row.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / row.copy_of, folder / row.path)
-        own = {"path": row.path, "patient_id": row.patient_id, "copy_of": row.copy_of}
-        rows.append(known.loc[row.copy_of].to_dict() | own)
-    return pd.DataFrame(rows, columns=metadata.columns)
+    known = metadata.set_index("path").loc[copies.copy_of].reset_index(drop=True)
+    own = copies[["path", "patient_id", "copy_of"]].to_dict("list")
+    return known.assign(**own)[list(metadata.columns)]
 
 # %% ../../nbs/phantom/writing.ipynb #9c2d1f44
 def public_size(
@@ -182,3 +185,50 @@ def public_size(
     "The size of a large image that is wider than high, different each time."
     width = int(np.clip(np.exp(rng.normal(np.log(1200), 0.25)), 700, 2200))
     return int(width / np.clip(rng.normal(1.35, 0.12), 1.1, 1.7)), width
+
+# %% ../../nbs/phantom/writing.ipynb #15473e72
+def _habits(row: dict, settings: CohortSettings, site) -> tuple[str, int]:
+    "The letters on an image, and its JPEG quality."
+    mark, quality = ("R", settings.quality) if site is None else (site.mark, site.quality)
+    if settings.mark_shortcut:
+        mark = "R A-P" if row["lettered"] else "R"
+    if settings.quality_shortcut:
+        quality = 75 if row["coarse"] else 95
+    return mark, quality
+
+# %% ../../nbs/phantom/writing.ipynb #0e2c875b
+def _take(row: dict, settings: CohortSettings, patient, site, mark: str):
+    "One image of a patient."
+    seed = [settings.seed, row["patient"]]  # the same in all images: the same place of the disease
+    kind = row["kind"] if row["pneumonia"] else None
+    names = ("effusion", "cardiomegaly", "pneumothorax", "devices")
+    others = {name: bool(row[name]) for name in names}
+    finding = sample_finding(patient, seed, kind, row["severity"], **others)
+    exposure = [*seed, row["image"]]
+    size = settings.size or public_size(stream(exposure, "size"))
+    years = (row["enrolled"] + row["study_day"]) / 1825 - 0.5
+    habits = drifted(site, settings.drift * years)
+    return radiograph(patient, finding, exposure, size, "AP" if row["AP"] else "PA", mark, habits)
+
+# %% ../../nbs/phantom/writing.ipynb #8b0b1929
+def _render_patient(rows: list[dict], folder: Path, settings: CohortSettings) -> list[dict]:
+    "Simulate and write all images of one patient: rows of metadata.csv."
+    first, done = rows[0], []
+    seed = [settings.seed, first["patient"]]
+    age = stream(seed, "age").uniform(*((18, 80) if first["adult"] else settings.ages))
+    inverted = settings.situs_inversus
+    patient = sample_patient(stream(seed, "anatomy"), age, situs_inversus=inverted)
+    site = None
+    if settings.sites > 1:
+        site = sample_site(stream([settings.seed, first["site"]], "site"))
+    for row in rows:
+        mark, quality = _habits(row, settings, site)
+        taken = _take(row, settings, patient, site, mark)
+        save_image(taken, folder / row["path"], row, settings.file_format, quality)
+        if settings.masks:
+            save_masks(taken, folder / "masks" / row["path"])
+        facts = {name: row[name] for name in ("path", "patient_id", "label", "study_day", "site")}
+        facts |= {"true_label": int(row["pneumonia"]), "mark": mark, "copy_of": None}
+        facts |= {"acquired": row["enrolled"] + row["study_day"]}  # day within five years
+        done.append(facts | taken.truth)
+    return done
