@@ -223,8 +223,9 @@ def sample_finding(
     elif lobe is None:
         lobe = str(stream(seed, "lobe").choice(list(LOBES), p=list(LOBES.values())))
     side = lobe.split()[0] if lobe else "both" if subtype else None
-    own, collapse = stream(seed, "pneumothorax"), {}
+    collapse = {}
     if pneumothorax:
+        own = stream(seed, "pneumothorax")
         collapse = {str(own.choice(["right", "left"])): float(own.uniform(0.62, 0.88))}
     clouds = _clouds(patient, seed, subtype, severity, lobe, effusion, devices)
     others = (effusion, cardiomegaly, pneumothorax, devices)

@@ -103,15 +103,20 @@ def _upper_arm(patient: Patient, s: int) -> np.ndarray:
     width = (0.055 + 0.05 * np.exp(-q / 0.06)) * w
     return long_bone(shaft, steps(shaft), width, 0.007 * w**2, (np.cos(arm), 0, s * np.sin(arm)))
 
+# %% ../../nbs/phantom/skeleton.ipynb #blade001
+@lru_cache(maxsize=4)  # the right one is the mirror image of the left one
+def _blade(details: int) -> np.ndarray:  # (500, 3), shares that add up to 1
+    "How near to its three corners the points of a shoulder blade lie."
+    return np.random.default_rng([details, 3]).dirichlet([1, 1, 1], 500)
+
 # %% ../../nbs/phantom/skeleton.ipynb #86a862d4
 def _scapula(patient: Patient, s: int) -> np.ndarray:
     "A thin triangular blade with a denser outer edge and spine."
-    rng = np.random.default_rng([patient.details, 3])
     w, h = patient.half, patient.height
     inner_lower_outer = np.array([[0.62, 0.95, 0.44], [0.80, 1.0, -0.12], [1.10, 0.45, 0.44]])
     corner = inner_lower_outer * [w, patient.depth, h]
     corner[:, 0] *= s
-    mix, q = rng.dirichlet([1, 1, 1], 500), _evenly(0, 1, 80)[:, None]
+    mix, q = _blade(patient.details), _evenly(0, 1, 80)[:, None]
     edge = corner[1] + (corner[2] - corner[1]) * q
     start = corner[0] * 0.9 + corner[1] * 0.1
     ridge = start + (corner[2] + [0, 0, 0.08 * h] - corner[0] * 0.9 - corner[1] * 0.1) * q
