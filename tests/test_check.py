@@ -67,6 +67,14 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             "gen = ImageDataGenerator(rescale=1 / 255, validation_split=0.2)",
             "gen = ImageDataGenerator(rescale=1 / 255)",
         ),
+        (
+            "dls = ImageDataLoaders.from_folder(path, valid_pct=0.2)",
+            "dls = ImageDataLoaders.from_folder(path, train='train', valid='val')",
+        ),
+        (
+            "table = read_folder(cohort(images_per_patient=3))\na, b = train_test_split(table)",
+            "table = read_folder(cohort(images_per_patient=1))\na, b = train_test_split(table)",
+        ),
     ],
     "code-oversample-before-split": [
         (
@@ -81,6 +89,10 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             "more = positive.sample(500, replace=True)\ndf = pd.concat([df, more])\n"
             "a, b = train_test_split(df)",
             "a, b = train_test_split(df.sample(500))",
+        ),
+        (
+            "files = normal_files * 3 + ill\na, b = train_test_split(files)",
+            "x = images * 2 - 1\na, b = train_test_split(x)",
         ),
     ],
     "code-fit-before-split": [
@@ -110,6 +122,10 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
         ("t = A.Compose([A.HorizontalFlip(p=0.5)])", "t = A.Compose([A.Rotate(limit=5)])"),
         ("gen = ImageDataGenerator(horizontal_flip=True)", "gen = ImageDataGenerator()"),
         ("x = np.fliplr(x)", "x = np.flipud_not(x)"),
+        (
+            "dls = block.dataloaders(p, batch_tfms=aug_transforms())",
+            "t = aug_transforms(do_flip=False)",
+        ),
     ],
     "code-squeezed": [
         ("t = transforms.Resize((224, 224))", "t = transforms.Resize(224)"),
@@ -118,6 +134,7 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             "x = cv2.resize(x, (224, 224)) if square else letterbox(x, 224)",
         ),
         ("g = gen.flow_from_directory('x', target_size=(224, 224))", "t = resize_and_pad(224)"),
+        ("t = Resize(224, method='squish')", "t = Resize(224, method='pad')"),
     ],
     "code-small-images": [
         ("IMG_SIZE = 64", "IMG_SIZE = 224"),
@@ -148,6 +165,45 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
         (
             "maps = grad_cam(model, images)\nshow(maps)",
             "maps = grad_cam(model, images)\nother = grad_cam(random_weights(model), images)",
+        ),
+    ],
+    "code-no-fixed-point": [
+        (
+            "cam = GradCAM(model)\nshare = hit_rate(cam(x), boxes), hit_rate(random_map, boxes)",
+            "cam = GradCAM(model)\nshare = hit_rate(cam(x), boxes), hit_rate(same_point, boxes)",
+        ),
+        (
+            "game = pointing_game(grad_cam(model, x), lesions)",
+            "game = pointing_game(grad_cam(model, x), place_of_letters)",
+        ),
+    ],
+    "code-pooled-sources": [
+        (
+            "df = pd.concat([north.assign(hospital='n'), south.assign(hospital='s')])\n"
+            "print(roc_auc_score(df.label, df.p))",
+            "df = pd.concat([north.assign(hospital='n'), south.assign(hospital='s')])\n"
+            "for _, part in df.groupby('hospital'):\n    print(roc_auc_score(part.label, part.p))",
+        ),
+        (
+            "data = ConcatDataset([NIH_Dataset(a), PadChest_Dataset(b)])\n"
+            "print(accuracy_score(*predict(model, data)))",
+            "train_data = ConcatDataset([NIH_Dataset(a), PadChest_Dataset(b)])\n"
+            "print(accuracy_score(*predict(model, data)))",
+        ),
+        (
+            "a['source'] = 'north'\nb['source'] = 'south'\ndf = pd.concat([a, b])\nf1_score(y, p)",
+            "df = pd.concat([normal, pneumonia])\nf1_score(y, p)",
+        ),
+    ],
+    "code-no-groups": [
+        (
+            "df.hist('Patient Age')\nprint(roc_auc_score(y, p))",
+            "df.hist('Patient Age')\nfor name, part in df.groupby('Patient Age'):\n"
+            "    print(roc_auc_score(part.y, part.p))",
+        ),
+        (
+            "df['sex'] = df.sex.map(str)\nprint(classification_report(y, p))",
+            "print(recall_score(df.y, df.p), recall_score(*pairs(df[df.sex == 'F'])))",
         ),
     ],
     "code-moved-threshold": [
@@ -192,6 +248,23 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             "gen = ImageDataGenerator(rotation_range=9)\ntest = gen.flow_from_directory('test')",
             "gen = ImageDataGenerator(rotation_range=9)\ntrain = gen.flow_from_directory('train')",
         ),
+        (
+            "test_set = XRays(test_files, augment=True)",
+            "test_set = XRays(test_files, augment=False)",
+        ),
+        (
+            "def make(train):\n    return Compose([RandomRotation(9)] if train else [])\n"
+            "val_set = ImageFolder('val', make(True))",
+            "def make(train):\n    return Compose([RandomRotation(9)] if train else [])\n"
+            "val_set = ImageFolder('val', make(False))\ntest_tfms = make('test')\n"
+            "test_set = ImageFolder('test', transform=test_tfms)",
+        ),
+        (
+            "tfms = {'train': Compose([RandomRotation(9)]), 'val': Compose([])}\n"
+            "val_set = ImageFolder('val', transform=tfms['train'])",
+            "tfms = {'train': Compose([RandomRotation(9)]), 'val': Compose([])}\n"
+            "val_set = ImageFolder('val', transform=tfms['val'])",
+        ),
     ],
     "code-new-first-layer": [
         (
@@ -229,6 +302,11 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             f"model = resnet18(){LOOP}with torch.no_grad():\n    p = model(x)",
             f"model = resnet18(){LOOP}model.eval()\nwith torch.no_grad():\n    p = model(x)",
         ),
+        (
+            f"model = resnet18(){LOOP}with torch.set_grad_enabled(False):\n    p = model(x)",
+            f"model = resnet18(){LOOP}model.train(phase == 'train')\n"
+            "with torch.set_grad_enabled(phase == 'train'):\n    p = model(x)",
+        ),
     ],
     "code-last-epoch": [
         (
@@ -236,6 +314,7 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             f"{LOOP}    if val_loss < best_loss:\n        torch.save(model.state_dict(), 'm.pth')",
         ),
         ("model.fit(x, y, epochs=20)", "model.fit(x, y, epochs=20, callbacks=[EarlyStopping()])"),
+        ("learn.fine_tune(5)", "learn.fine_tune(5, cbs=[SaveModelCallback()])"),
         (
             "train_model(net, loaders['train'], epochs=50)",
             "train_model(net, loaders['train'], loaders['val'], epochs=50)",
@@ -259,6 +338,12 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             "best = max(models, key=lambda m: m.score(x_val, y_val))",
         ),
         ("k = np.argmax(test_scores)", "k = np.argmax(model.predict(x_test), axis=1)"),
+        (
+            "for name, m in models:\n    found[name] = accuracy_score(y_test, m.predict(x_test))\n"
+            "best = max(found, key=found.get)",
+            "for name, m in models:\n    found[name] = accuracy_score(y_val, m.predict(x_val))\n"
+            "best = max(found, key=found.get)\nprint(models[best].score(x_test, y_test))",
+        ),
     ],
     "code-threshold-on-test": [
         (
@@ -301,6 +386,10 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
     ],
     "code-no-interval": [
         ("print(roc_auc_score(y, p))", "print(roc_auc_score(y, p), bootstrap_interval(t, m))"),
+        (
+            "x, y = SMOTE().fit_resample(x, y)\nroc_auc_score(t, p)",
+            "b = [f(resample(t)) for _ in range(1000)]\nroc_auc_score(t, p)",
+        ),
     ],
     "code-images-as-patients": [
         (

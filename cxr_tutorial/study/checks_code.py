@@ -69,6 +69,11 @@ def _is_true(node: ast.AST | None) -> bool:
     "Is it the constant True, or a number that is not 0?"
     return isinstance(node, ast.Constant) and bool(node.value)
 
+# %% ../../nbs/study/checks_code.ipynb #16689e3d
+def _is_false(node: ast.AST | None) -> bool:
+    "Is it the constant False, as it stands in the code?"
+    return isinstance(node, ast.Constant) and node.value is False
+
 # %% ../../nbs/study/checks_code.ipynb #chc07b2544
 def _epoch_loop(step: Step) -> ast.stmt | None:
     "The training loop around a step: one that counts epochs, or steps an optimiser."
@@ -83,9 +88,9 @@ def _epoch_loop(step: Step) -> ast.stmt | None:
 # %% ../../nbs/study/checks_code.ipynb #chc0b9a38b
 _SPLITS = (
     "train_test_split|random_split|KFold|StratifiedKFold|ShuffleSplit|StratifiedShuffleSplit|"
-    "RepeatedKFold|RepeatedStratifiedKFold|splitfolders.ratio|splitfolders.fixed"
+    "RepeatedKFold|RepeatedStratifiedKFold|splitfolders.ratio|splitfolders.fixed|RandomSplitter"
 )
-_ONE_EACH = r"images_per_patient|make_classification|make_blobs|randn?\b|normal$"
+_ONE_EACH = r"make_classification|make_blobs|randn?\b|normal$"
 
 # %% ../../nbs/study/checks_code.ipynb #chc092b37d
 def _one_per_patient(node: ast.AST) -> bool:
@@ -93,8 +98,7 @@ def _one_per_patient(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
     name = dotted(node.func)
-    keywords = " ".join(one.arg or "" for one in node.keywords)
-    if re.search(_ONE_EACH, name) or "images_per_patient" in keywords:
+    if re.search(_ONE_EACH, name) or _is_number(_given(node, "images_per_patient"), 1):
         return True
     unique = re.search(r"\.(drop_duplicates|unique|first|nth|idxmin|idxmax|sample|head)$", name)
     return bool(unique) and says(PATIENT, node)
@@ -109,7 +113,7 @@ def split_without_groups(code: Code) -> list[Step]:
         for node in step.walk():
             if not isinstance(node, ast.Call):
                 continue
-            share = _given(node, "validation_split")
+            share = _given(node, "validation_split") or _given(node, "valid_pct")
             hit = re.search(kinds, dotted(node.func, code.aliases)) or _is_true(share)
             known = says(PATIENT, *_arguments(node))
             known |= any(carries(one, names, _one_per_patient) for one in _arguments(node))
@@ -119,6 +123,7 @@ def split_without_groups(code: Code) -> list[Step]:
     return places
 
 # %% ../../nbs/study/checks_code.ipynb #chc0c3b197
+_FILE_LISTS = r"normal|pneumonia|positive|negative|minority|rare|healthy|files|paths"
 _MORE = (
     r"over_?sampl|up_?sampl|smote|adasyn|fit_resample|repeat_(pos|minor|rare)|augment_(im|da|mi)"
 )
@@ -126,6 +131,8 @@ _MORE = (
 # %% ../../nbs/study/checks_code.ipynb #chc0adabbe
 def _makes_copies(node: ast.AST) -> bool:
     "Does an expression repeat rows?"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _is_number(node.right, *range(2, 11)) and says(_FILE_LISTS, node.left)
     if isinstance(node, ast.Call):
         name = dotted(node.func)
         if re.search(_MORE, name.lower()) or re.search(r"(^|[._])index\.repeat$", name):
@@ -355,6 +362,8 @@ def flips(code: Code) -> list[Step]:
         r"flip_left_right|RandomFlip|RandFlipd?|ImageOps.mirror|Fliplr|D4|RandomVerticalFlip"
     )
     places = [step for step, _ in _called(code, names)]
+    usual = _called(code, "aug_transforms")  # of fastai, which mirrors unless told not to
+    places += [step for step, call in usual if not _is_false(_given(call, "do_flip"))]
     for step, call, _ in code.calls():
         if _is_true(_given(call, "horizontal_flip")):
             places.append(step.at(_given(call, "horizontal_flip")))
@@ -373,6 +382,9 @@ def squeezed(code: Code) -> list[Step]:
         both = isinstance(size, (ast.Tuple, ast.List)) and len(size.elts) == 2
         sides = {ast.unparse(one) for one in size.elts} if both else set()
         if re.search(r"(^|\.)[Rr]esize$", name) and len(sides) == 1:
+            places.append(step.at(call))
+        way = _given(call, "method")
+        if name.endswith("Resize") and way is not None and says("squish", way):
             places.append(step.at(call))
         target = _given(call, "target_size") or _given(call, "image_size")
         if isinstance(target, (ast.Tuple, ast.List)):
@@ -468,23 +480,63 @@ def _transforms_of(call: ast.Call) -> list[ast.AST]:
         found.append(call.func)
     return [one for one in found if one is not None]
 
+# %% ../../nbs/study/checks_code.ipynb #74b61eb5
+def _set_aside(node: ast.AST, names: set) -> bool:
+    "Is it the part for evaluation: tfms['val'], make_transforms(train=False), make('test')?"
+    held_out = f"{TEST}|{VALIDATION}"
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.slice, ast.Constant) and says(held_out, node.slice)
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    told = _arguments(node)
+    plain = any(_is_false(one) or isinstance(one, ast.Constant) for one in told)
+    return (
+        node.func.id in names
+        and plain
+        and (any(_is_false(one) for one in told) or says(held_out, *told))
+    )
+
+# %% ../../nbs/study/checks_code.ipynb #b24aa25b
+def _holds_random(node: ast.AST | None, names: set) -> bool:
+    "Does an expression hold a random transform, what is set aside for evaluation apart?"
+    if node is None or _set_aside(node, names):
+        return False
+    if _is_random(node) or (isinstance(node, ast.Name) and node.id in names):
+        return True
+    return any(_holds_random(one, names) for one in ast.iter_child_nodes(node))
+
+# %% ../../nbs/study/checks_code.ipynb #a58fd12b
+_SWITCH = r"^(augment\w*|aug|do_aug\w*|use_aug\w*|with_aug\w*|is_train|train)$"
+
+# %% ../../nbs/study/checks_code.ipynb #73dac740
+def _switched_on(call: ast.Call) -> bool:
+    "Is augmentation asked for by an option: augment=True, is_train=True?"
+    return any(
+        one.arg and re.search(_SWITCH, one.arg) and _is_true(one.value) for one in call.keywords
+    )
+
 # %% ../../nbs/study/checks_code.ipynb #chc0b5df37
 def random_evaluation(code: Code) -> list[Step]:
     "Validation or test images that are changed at random."
-    places = []
+    places, calm, held_out = [], set(), f"{TEST}|{VALIDATION}"
+    averaged = _mentions(code, r"(?<![a-z])tta(?![a-z])|test_time_aug")  # on purpose, many times
     for step, names in flows(code, _is_random):
+        names, value = names - calm, getattr(step.node, "value", None)
         filled = [getattr(step.node, "target", None), *getattr(step.node, "targets", [])]
         filled = [one for one in filled if one is not None]
-        held_out = says(f"{TEST}|{VALIDATION}", *filled) and not says("train", *filled)
-        held_out = held_out and not isinstance(step.node, (ast.For, ast.AsyncFor))
+        if filled and isinstance(value, ast.AST) and not _holds_random(value, names):
+            calm |= set().union(*(_names_in(one) for one in filled))
+        to_part = says(held_out, *filled) and not says("train", *filled)
+        to_part = to_part and not isinstance(step.node, (ast.For, ast.AsyncFor))
         for node in step.walk():
-            if not isinstance(node, ast.Call):
-                continue
-            where = [*node.args, node.func]
-            to_test = says(f"{TEST}|{VALIDATION}", *where) and not says("train", *where)
-            values = _transforms_of(node)
-            if (held_out or to_test) and any(carries(one, names, _is_random) for one in values):
-                places.append(step.at(node))
+            if isinstance(node, ast.Call):
+                where = [*node.args, node.func]
+                to_test = says(held_out, *where) and not says("train", *where)
+                values = _transforms_of(node)
+                changed = any(_holds_random(one, names) for one in values)
+                changed |= _switched_on(node) and not averaged
+                if (to_part or to_test) and changed and not _set_aside(node, names):
+                    places.append(step.at(node))
     return places + _divided_augmented(code, places)
 
 # %% ../../nbs/study/checks_code.ipynb #chc0d39f82
@@ -595,7 +647,7 @@ def no_eval(code: Code) -> list[Step]:
     own_loop = _called(code, r"\S*\.backward") or not _called(code, "fit")
     if not own_loop or not _mentions(code, _HAS_MODES):
         return []  # `fit` chooses the mode; a layer without dropout and BatchNorm has only one
-    return [step for step, _ in _called(code, "no_grad|inference_mode")]
+    return [step for step, _ in _called(code, "no_grad|inference_mode|set_grad_enabled")]
 
 # %% ../../nbs/study/checks_code.ipynb #chc08ff102
 _KEEPS = r"best|patience|early_?stop|model_?checkpoint|lowest|restore"
@@ -610,7 +662,8 @@ def last_epoch(code: Code) -> list[Step]:
         if isinstance(call.func, ast.Attribute) and _given(call, "epochs")
         if not _given(call, "callbacks")
     ]
-    keras += _trained_blindly(code)
+    fastai = _called(code, r"\w+\.(?:fine_tune|fit_one_cycle|fit_flat_cos)")
+    keras += [step for step, call in fastai if not _given(call, "cbs")] + _trained_blindly(code)
     if not (loops or keras) or any(_keeps_best(step) for step in _mentions(code, _KEEPS)):
         return []
     saved = [step for step, _ in _called(code, r"torch\.save|save_model|\w+\.save|save_weights")]
@@ -658,7 +711,7 @@ def _of_test(node: ast.AST) -> bool:
 # %% ../../nbs/study/checks_code.ipynb #chc0c07c4d
 def test_chooses(code: Code) -> list[Step]:
     "Epochs or models that are chosen by test images."
-    places = []
+    places, thresholds = [], {str(step.place) for step in threshold_on_test(code)}
     for step, names in flows(code, _of_test, f"{VALIDATION}|train"):
         holds = partial(carries, names=names, starts=_of_test)
         for node in step.walk():
@@ -676,7 +729,7 @@ def test_chooses(code: Code) -> list[Step]:
         if better and _epoch_loop(step) and says("best|lowest|highest", step.node.test):
             if holds(step.node.test) and not says(VALIDATION, step.node.test):
                 places.append(step)
-    return list(dict.fromkeys(places))
+    return [one for one in dict.fromkeys(places) if str(one.place) not in thresholds]
 
 # %% ../../nbs/study/checks_code.ipynb #chc077c8f5
 def _picks(call: ast.Call) -> bool:
@@ -812,7 +865,8 @@ def accuracy_only(code: Code) -> list[Step]:
 # %% ../../nbs/study/checks_code.ipynb #chc0540723
 def no_interval(code: Code) -> list[Step]:
     "Numbers without an interval."
-    sure = r"bootstrap|interval|(?<![a-z])ci(?![a-z])|confidence|resampl|delong|wilson|run_study"
+    sure = r"bootstrap|interval|(?<![a-z])ci(?![a-z])|confidence|(?<!fit_)resampl|delong|wilson|"
+    sure += "run_study"
     if _mentions(code, f"{sure}|evaluate_predictions|evaluate_model|subgroup_table"):
         return []
     metrics = r"roc_auc_score|accuracy_score|f1_score|recall_score|auroc|average_precision_score"
@@ -834,6 +888,80 @@ def images_as_patients(code: Code) -> list[Step]:
             places.append(step)
     return places
 
+# %% ../../nbs/study/checks_code.ipynb #b1f9ae5a
+_PLACE = (
+    r"(?<![a-z])(site|hospital|source|data_?set|institution|centre|center)s?(?:_?(?:name|id))?"
+    r"(?![a-z])"
+)
+_PUBLIC = (
+    r"(?<![a-z])(nih|che_?xpert|mimic|pad_?chest|rsna|vin_?(?:big|dr)|open_?i|montgomery|shenzhen|"
+    r"siim|bimcv|brixia|kermany|covidx?)(?![a-z])"
+)
+_METRICS = (
+    r"\w*auc\w*|roc_curve|accuracy_score|f1_score|recall_score|precision_score|confusion_matrix|"
+    r"classification_report|wilson\w*|proportion_confint|evaluate_predictions|\w*auroc\w*"
+)
+
+# %% ../../nbs/study/checks_code.ipynb #0a5c6f02
+def _by_column(code: Code, column: str) -> bool:
+    "Is anything judged for each value of a column: a groupby, a filter, a loop with a metric?"
+    for step in code.steps:
+        for node in step.walk():
+            called = dotted(node.func) if isinstance(node, ast.Call) else ""
+            if called.endswith(".groupby") and says(column, *_arguments(node)):
+                return True
+            if re.search(r"subgroup|by_group|per_group|strat", called):
+                return True
+            inner = node.slice if isinstance(node, ast.Subscript) else None
+            if isinstance(inner, (ast.Compare, ast.BinOp)) and says(column, inner):
+                return True
+        if isinstance(step.node, ast.For) and says(column, step.node.target, step.node.iter):
+            if re.search(rf"\b({_METRICS})\(", ast.unparse(step.node)):
+                return True
+    return False
+
+# %% ../../nbs/study/checks_code.ipynb #0cc10e2a
+def _several_sources(code: Code) -> list[Step]:
+    "Where tables or data sets of several places are put together, training ones apart."
+    named, places = set(), []
+    for step in code.steps:
+        targets = getattr(step.node, "targets", [])
+        if any(isinstance(one, ast.Subscript) and says(_PLACE, one.slice) for one in targets):
+            named |= {dotted(one.value) for one in targets if isinstance(one, ast.Subscript)}
+        for node in step.walk():
+            name = dotted(node.func) if isinstance(node, ast.Call) else ""
+            if not re.search(r"(^|\.)(concat|ConcatDataset)$", name) or not node.args:
+                continue
+            parts = getattr(node.args[0], "elts", [])
+            sources = [set(re.findall(_PUBLIC, words(part))) for part in parts]
+            known = len(set().union(*sources)) > 1
+            told = [n.arg for part in parts for n in ast.walk(part) if isinstance(n, ast.keyword)]
+            told = sum(bool(re.search(_PLACE, one or "")) for one in told)
+            told += sum(dotted(part) in named for part in parts)
+            if (known or told > 1) and not says("train", *targets):
+                places.append(step.at(node))
+    return places
+
+# %% ../../nbs/study/checks_code.ipynb #9638af25
+def pooled_sources(code: Code) -> list[Step]:
+    "One number over the images of several hospitals or data sets."
+    places = _several_sources(code)
+    judged = places and _called(code, rf"(?:\w+\.)*(?:{_METRICS})")
+    return places if judged and not _by_column(code, _PLACE) else []
+
+# %% ../../nbs/study/checks_code.ipynb #25c01e6e
+_GROUPS = (
+    r"(?<![a-z])(age|sex|gender|ethnicity|race|view_?position|patient_age|patient_gender)(?![a-z])"
+)
+
+# %% ../../nbs/study/checks_code.ipynb #cfae8aff
+def no_groups(code: Code) -> list[Step]:
+    "One result for everybody, in code that knows age, sex, origin or view."
+    known = _mentions(code, _GROUPS)
+    judged = [step for step, _ in _called(code, rf"(?:\w+\.)*(?:{_METRICS})")]
+    apart = rf"{_GROUPS}|(?<![a-z])(older|younger|male|female|men|women|boys|girls)(?![a-z])"
+    return judged[-1:] if known and not _by_column(code, apart) else []
+
 # %% ../../nbs/study/checks_code.ipynb #chc0b15e20
 def heat_maps_alone(code: Code) -> list[Step]:
     "Heat maps that are compared with nothing: not with random weights, not with known places."
@@ -843,6 +971,16 @@ def heat_maps_alone(code: Code) -> list[Step]:
         r"random|reset_parameters|untrained|pointing|fixed_point|chance|boxes|lesion|sanity|cover"
     )
     return [] if _mentions(code, sure) else [step for step, _ in maps]
+
+# %% ../../nbs/study/checks_code.ipynb #02c21c31
+def no_fixed_point(code: Code) -> list[Step]:
+    "Hits of heat maps in known places, beside which no point is tried that is always the same."
+    maps = _called(code, r"(?:\w+\.)*(?:grad_?cam\w*|GradCAM\w*|IntegratedGradients|saliency\w*)")
+    hits = _called(code, r"(?:\w+\.)*(?:\w*pointing\w*|\w*hit_?rate\w*|\w*hits\w*|\w*iou\w*)")
+    known = r"lesion|bbox|boxes|annotat|opacit|segmentation|masks?(?![a-z])"
+    hits = [step for step, call in hits if says(known, *_arguments(call))]
+    fixed = r"fixed_?point|same_point|(?<![a-z])cent(er|re)(?![a-z])|prior|atlas|mean_mask"
+    return hits if maps and not _mentions(code, fixed) else []
 
 # %% ../../nbs/study/checks_code.ipynb #chc0d30c3e
 def value_without_prevalence(code: Code) -> list[Step]:
@@ -1056,6 +1194,13 @@ CASE_PATTERNS = (
         "compare with random weights, with a fixed point, and with places that are known",
         "16_explain#Pitfall: the heat map as proof",
     ),
+    _check(
+        no_fixed_point,
+        "note",
+        "Heat maps are not compared with a fixed point",
+        "count how often one point hits that is the same for all patients (fixed_point_hits)",
+        "16_explain#Pitfall: the heat map as proof",
+    ),
 )
 
 # %% ../../nbs/study/checks_code.ipynb #chc0bfbb52
@@ -1210,6 +1355,21 @@ REPORT_PATTERNS = (
 
 # %% ../../nbs/study/checks_code.ipynb #chc0f87817
 CLAIM_PATTERNS = (
+    _check(
+        pooled_sources,
+        "look",
+        "Images of several hospitals are judged as one",
+        "compute each number within each of them (groupby), and look for images that two data "
+        "sets share",
+        "15_generalisation#Pitfall: pooled hospitals",
+    ),
+    _check(
+        no_groups,
+        "note",
+        "No group of patients is reported apart",
+        "report sensitivity and specificity of each group with intervals (subgroup_table)",
+        "15_generalisation#Pitfall: the average over subgroups",
+    ),
     _check(
         value_without_prevalence,
         "note",

@@ -257,6 +257,9 @@ def says(
 def _targets(node: ast.AST) -> set[str]:
     "Names that an assignment fills, or a loop."
     filled = set()
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        if isinstance(node.slice, ast.Name):
+            return {node.value.id}  # results[name] = ...: any of its parts
     for one in ast.walk(node):
         if isinstance(one, ast.Name):
             filled.add(one.id)
