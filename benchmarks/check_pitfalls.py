@@ -29,7 +29,6 @@ from torch import nn
 
 from cxr_tutorial.datasets import load_image
 from cxr_tutorial.files.atomic import write_json
-from cxr_tutorial.metrics import choose_threshold
 from cxr_tutorial.models import MedicalImageClassifier, freeze
 from cxr_tutorial.splits import split_by_patient
 from cxr_tutorial.study.check import check_study
@@ -84,31 +83,34 @@ def image_level_leakage(names, way, seed):
 def no_external_test(names, way, seed):
     study = names["studies"][seed]
     train = names["here"].drop(study["internal"].index)
-    test = study[{"wrong": "internal", "right": "external"}[way]]
+    test = study[{"wrong": "internal", "right": "external"}[way]].copy()
+    if way == "right":  # another hospital counts its patients by itself
+        test[["patient_id", "group_id"]] = "away " + test[["patient_id", "group_id"]]
     split = pd.concat([train.assign(split="train"), test.assign(split="test")])
     return {"split": without_files(split)}
 
 
 def of_groups(names, kinds, counts, seed):
     "Predictions on all patients that took no part in a training with so many of each kind."
-    test, others = names["study_of"](kinds, counts, seed)
-    test = pd.concat([test, others]).drop(columns=["found", "kind"])
-    return {"test": test, "threshold": choose_threshold(test.label, test.probability)}
+    test = pd.concat(names["study_of"](kinds, counts, seed))
+    below, above = test.probability[~test.found].max(), test.probability[test.found].min()
+    threshold = float(below + above) / 2  # chosen on validation patients of that training
+    return {"test": test.drop(columns=["found", "kind", "path"]), "threshold": threshold}
 
 
 def average_over_subgroups(names, way, seed):
     counts = names["counts"] if way == "wrong" else dict.fromkeys(names["counts"], 84)
-    return of_groups(names, names["kinds"], counts, seed)
+    given = of_groups(names, names["kinds"], counts, seed)
+    return given | {"test": given["test"].drop(columns=["subtype", "severity"])}
 
 
 def hidden_strata(names, way, seed):
-    counts, here = dict(names["counts"]), names["here"]
-    kinds = names["read_again"](here)
-    given = of_groups(names, kinds, counts, seed)
-    if way == "right":  # where nobody has a faint one, no kind is missed
-        test = given["test"]
-        given["test"] = test[names["read_again"](test) != "faint"]
-    return given
+    "Read again, so that a column says which kind it is; the right way has no faint one to miss."
+    kinds = names["read_again"](names["here"])
+    given = of_groups(names, kinds, names["counts"], seed)
+    test = given["test"].assign(kind=names["read_again"](given["test"]))
+    test = test.drop(columns=["subtype", "severity"])
+    return given | {"test": test if way == "wrong" else test[test.kind != "faint"]}
 
 
 def pooled_hospitals(names, way, seed):
@@ -159,7 +161,7 @@ MATERIAL = {
         (duplicate_images, "split table"),
         (no_external_test, "split table"),
         (average_over_subgroups, "predictions"),
-        (hidden_strata, "predictions"),
+        (hidden_strata, "predictions, read again"),
         (pooled_hospitals, "predictions"),
         (augmented_evaluation, "predictions, twice"),
         (frozen_batchnorm, "model"),

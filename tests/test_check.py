@@ -503,6 +503,62 @@ def test_a_usual_notebook_is_told_each_fault(tmp_path):
         assert rows[kind]["chapter"] and kind in result.stdout
 
 
+FAULTY = {  # in the manner of public code: all that is to be told, and where
+    "faulty_script.py": {
+        "code-split-without-groups": "line 75: train_x, test_x",
+        "code-oversample-before-split": "line 75: train_x, test_x",
+        "code-random-evaluation": "line 81: test_loader = DataLoader(XRayDataset(test_x",
+        "code-no-eval": "line 57: with torch.set_grad_enabled",
+        "code-test-chooses": "line 94: if acc > best_acc",
+        "code-threshold-on-test": "line 100: threshold = thresholds[np.argmax(f1)]",
+        "code-flips": "line 23: steps += [T.RandomHorizontalFlip(0.5)",
+        "code-squeezed": "line 21: steps = [T.Resize((224, 224))",
+        "code-unseeded": "line 78: train_loader = DataLoader(",
+        "code-no-interval": 'line 102: print("F1"',
+    },
+    "faulty_notebook.json": {
+        "code-split-without-groups": "cell 4, line 1: dls = ImageDataLoaders.from_df",
+        "code-oversample-before-split": "cell 5, line 6: X_train, X_test",
+        "code-fit-before-split": "cell 5, line 6: X_train, X_test",
+        "code-test-chooses": "cell 6, line 5: best_name = max(results",
+        "code-threshold-on-test": "cell 8, line 5: best_thr = thr",
+        "code-best-of-folds": "cell 7, line 2: print('Best CV",
+        "code-flips": "cell 4, line 3: batch_tfms=aug_transforms",
+        "code-small-images": "cell 4, line 2: item_tfms=Resize(64",
+        "code-squeezed": "cell 4, line 2: item_tfms=Resize(64",
+        "code-last-epoch": "cell 4, line 5: learn.fine_tune(5)",
+        "code-unseeded": "cell 5, line 6: X_train, X_test",
+        "code-no-interval": "cell 8, line 8: print('accuracy'",
+        "code-value-without-prevalence": "cell 8, line 8: print('accuracy'",
+    },
+}
+CLEAN = sorted(file.name for file in USUAL.parent.glob("clean_*.py"))
+
+
+def told_of(name: str, tmp_path: Path) -> pd.DataFrame:
+    "What `check` says of one of the cases."
+    file = tmp_path / name.replace(".json", ".ipynb")
+    file.write_bytes((USUAL.parent / name).read_bytes())
+    table = check_path(file)
+    return table[table["level"].isin(["stop", "look", "note"])].set_index("kind")
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_faults_of_public_styles_are_told(name, tmp_path):
+    told = told_of(name, tmp_path)
+    assert set(told.index) == set(FAULTY[name])
+    for kind, place in FAULTY[name].items():
+        assert any(place in one for one in told.places[kind]), (kind, told.places[kind])
+        assert told.remedy[kind] and told.chapter[kind]
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_correct_scripts_raise_no_alarm(name, tmp_path):
+    told = told_of(name, tmp_path)
+    assert len(CLEAN) >= 5 and not {"stop", "look"} & set(told["level"]), told.places.tolist()
+    assert "code-unread" not in told.index
+
+
 def test_chapters_and_headings_are_there():
     for check in STUDY_CHECKS:
         name, _, heading = check.chapter.partition("#")

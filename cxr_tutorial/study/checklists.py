@@ -155,7 +155,7 @@ _CLAIM = """
 7 | Data | where the data come from
 8 | Data | who was included and who was not
 9 | Data | how the images were prepared | files preparation
-10 | Data | which part of the data was chosen, and how
+10 | Data | which part of the data or images was chosen, how and by whom
 11 | Data | how names and other marks of persons were removed
 12 | Data | what was done about missing data | missing
 13 | Data | how the images were taken: machine, view, protocol
@@ -164,7 +164,7 @@ _CLAIM = """
 16 | Reference standard | who labelled, and with which training
 17 | Reference standard | how the test images were labelled
 18 | Reference standard | how far readers agree with each other and with themselves
-19 | Partitions | how patients came into training, validation and test | parts
+19 | Partitions | how patients came into the parts, their shares, and the classes | parts balance
 20 | Partitions | what is kept apart: patients, images, hospitals | disjoint
 21 | Testing data | how many were planned, and why | size
 22 | Model | the network in detail: input, layers, output | model
@@ -177,17 +177,17 @@ _CLAIM_REST = """
 25 | Training | augmentation, loss, settings, stop | augmentation training
 26 | Training | how the final model was chosen | choice
 27 | Training | how several models were joined, if they were
-28 | Evaluation | which measures, and the threshold | threshold
+28 | Evaluation | which measures, also those of published models; the threshold | threshold
 29 | Evaluation | how uncertainty and significance were computed | interval
 30 | Evaluation | how results depend on choices and on kinds of patients | groups
 31 | Evaluation | how answers are explained, and how that was tested | maps
-32 | Evaluation | the test on data of the same place | auroc
+32 | Evaluation | the test on data of the same place, beside the training | auroc
 33 | Evaluation | the test elsewhere, or why there is none | external
 34 | Evaluation | registration, if it is a clinical trial
 35 | Results: data | how many patients were included and left out, as a flow | parts missing
 36 | Results: data | who the patients of each part are | patients
-37 | Results: model | measures with their uncertainty, for each part | auroc calibration
-38 | Results: model | diagnostic accuracy with intervals | rates
+37 | Results: model | measures for each part and for groups | auroc calibration groups
+38 | Results: model | diagnostic accuracy with 95 % intervals | rates interval
 39 | Results: model | which cases were answered wrongly, and why | errors
 40 | Discussion | limits: bias, uncertainty, where it may not hold | shortcuts
 41 | Discussion | what follows for practice
@@ -229,48 +229,58 @@ _TRIPOD = """
 
 # %% ../../nbs/study/checklists.ipynb #chl023
 _STARD = """
-1 | Title | a study of diagnostic accuracy, with a measure of it
+1 | Title | a study of the diagnostic accuracy of AI, with a measure of it
 2 | Abstract | design, methods, results and conclusions in short
-3 | Introduction | background; use and role of the test
+3 | Introduction | background; use of the test, new or known, and its place in the work
 4 | Introduction | objectives and hypotheses
 5 | Design | data collected before or after test and reference standard
-6 | Participants | who was eligible
-7 | Participants | how eligible patients were found
-8 | Participants | where and when
-9 | Participants | all in a row, a random or a convenient sample | spectrum
-10 | Test methods | test and reference standard in detail | model preparation labels
-11 | Test methods | why this reference standard
-12 | Test methods | cut-offs, and whether they were fixed before | threshold
-13 | Test methods | who knew what when reading and when judging
-14 | Analysis | how accuracy was estimated or compared | interval
-15 | Analysis | what was done with unclear results | labels
-16 | Analysis | what was done about missing data | missing
-17 | Analysis | how accuracy varies between groups, planned or not | groups
-18 | Analysis | the sample size planned, and why | size
+6 | Ethics | approval by an ethics committee, or why none was needed
+7 | Participants | who was eligible, patients and data, in the order of the criteria
+8 | Participants | how eligible patients were found
+9 | Participants | where and when
+10 | Participants | all in a row, a random or a convenient sample | spectrum
+11 | Dataset | source: routine, collected for the study, or a public collection
+12 | Dataset | who annotated, with which experience, and when | labels
+13 | Dataset | devices that made the images; software of the test, with versions | packages
+14 | Dataset | how images were taken and prepared | files preparation
+15a | Test methods | the test in detail | model
+15b | Test methods | how it was developed: parts of the data and their sizes | parts disjoint
+15c | Test methods | cut-offs of the test, and whether they were fixed before | threshold
+15d | Test methods | who is to use the test, with which expertise
+16a | Test methods | the reference standard in detail | labels
+16b | Test methods | why this reference standard
+16c | Test methods | cut-offs of the reference standard, and whether they were fixed before
+17a | Test methods | what was known to those who carried out or read the test
+17b | Test methods | what was known to those who judged the reference standard
 """
 
 # %% ../../nbs/study/checklists.ipynb #chl024
 _STARD_REST = """
-19 | Results | the flow of patients | parts
-20 | Results | who the patients are | patients
-21 | Results | how severe the disease is, and what else the others have | spectrum
-22 | Results | time and treatment between test and reference standard
-23 | Results | the table of test against reference standard | errors
-24 | Results | accuracy with intervals | auroc rates
-25 | Results | harm done by the test or the reference standard
-26 | Discussion | limits: bias, uncertainty, where it may not hold | shortcuts
-27 | Discussion | what follows for practice
-28 | Other | registration
-29 | Other | where the protocol is
-30 | Other | who paid, and what they had a say in
-AI | Data | sources, collection and labelling of the data of training and test | labels
-AI | Data | how the data were divided, and what is kept apart | parts disjoint
-AI | Data | how well the test set stands for those the model is meant for | external prevalence
-AI | Test methods | version, developer, inputs, outputs and human part of the model | model
-AI | Test methods | preparation of the images, automatic or by hand | preparation
-AI | Results | bias and fairness: accuracy for groups of patients | groups
-AI | Results | failures of the model, and what they have in common | errors
-AI | Other | where code, model and data are to be had
+18 | Analysis | how accuracy was estimated or compared | interval
+19 | Analysis | what was done with unclear results | labels
+20 | Analysis | what was done about missing data | missing
+21 | Analysis | how accuracy varies between groups, planned or not | groups
+22 | Analysis | the sample size planned, and why | size
+23 | Analysis | how errors, bias and fairness were examined | errors groups
+24 | Results: patients | the flow of patients, as a diagram | parts
+25 | Results: patients | who the patients of training, validation and test are | patients
+26a | Results: patients | how severe the disease is in those who have it | spectrum
+26b | Results: patients | what else the others have
+27 | Results: patients | time and treatment between test and reference standard
+28 | Results: patients | do the data stand for those the test is meant for? | external prevalence
+29 | Results: patients | how data of another place differ from those of the development | external
+30 | Results: test | the table of test against reference standard | errors
+31 | Results: test | accuracy with intervals | auroc rates
+32 | Results: test | harm done by the test or the reference standard
+33 | Discussion | limits: bias, uncertainty, where it may not hold | shortcuts
+34 | Discussion | what follows for practice
+35 | Discussion | ethics and fairness of using the test | groups
+36 | Other | registration
+37 | Other | where the protocol is
+38 | Other | who paid, and what they had a say in
+39 | Other | commercial interests
+40a | Other | where data and code are to be had, and what limits their use
+40b | Other | are the outputs kept, so that they can be audited?
 """
 
 # %% ../../nbs/study/checklists.ipynb #chl025
@@ -327,8 +337,8 @@ def fill_checklists(
 
 # %% ../../nbs/study/checklists.ipynb #chl035
 _NOTE = (
-    "Items are paraphrased; check them against the published lists. STARD-AI: numbers of STARD "
-    "2015, additions under AI without a number. What is filled in comes from the files that were "
+    "Items are paraphrased, and were compared with transcriptions of the published lists, not with "
+    "these themselves: hold them beside it. What is filled in comes from the files that were "
     "given, and is not yet a sentence of a report."
 )
 
