@@ -92,7 +92,7 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
         ),
         (
             "files = normal_files * 3 + ill\na, b = train_test_split(files)",
-            "x = images * 2 - 1\na, b = train_test_split(x)",
+            "x = rng.normal(size=9) * 2\na, b = train_test_split(x)",
         ),
     ],
     "code-fit-before-split": [
@@ -192,7 +192,11 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
         ),
         (
             "a['source'] = 'north'\nb['source'] = 'south'\ndf = pd.concat([a, b])\nf1_score(y, p)",
-            "df = pd.concat([normal, pneumonia])\nf1_score(y, p)",
+            "a['dataset'] = 'train'\nb['dataset'] = 'test'\ndf = pd.concat([a, b])\nf1_score(y, p)",
+        ),
+        (
+            "df = pd.concat([nih_test, rsna_test])\nprint(roc_auc_score(df.y, df.p))",
+            "df = pd.concat([nih_test, nih_val])\nprint(roc_auc_score(df.y, df.p))",
         ),
     ],
     "code-no-groups": [
@@ -265,6 +269,10 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
             "tfms = {'train': Compose([RandomRotation(9)]), 'val': Compose([])}\n"
             "val_set = ImageFolder('val', transform=tfms['val'])",
         ),
+        (
+            "tfms = {'train': Compose([]), 'test': Compose([RandomRotation(9)])}",
+            "tfms = {'train': Compose([RandomRotation(9)]), 'test': Compose([])}",
+        ),
     ],
     "code-new-first-layer": [
         (
@@ -315,6 +323,10 @@ PATTERNS = {  # kind: pairs of code with the fault, and the same without it
         ),
         ("model.fit(x, y, epochs=20)", "model.fit(x, y, epochs=20, callbacks=[EarlyStopping()])"),
         ("learn.fine_tune(5)", "learn.fine_tune(5, cbs=[SaveModelCallback()])"),
+        (
+            "learn = vision_learner(dls, resnet34)\nlearn.fit_one_cycle(5)",
+            "learn = vision_learner(dls, net, cbs=SaveModelCallback())\nlearn.fit_one_cycle(5)",
+        ),
         (
             "train_model(net, loaders['train'], epochs=50)",
             "train_model(net, loaders['train'], loaders['val'], epochs=50)",

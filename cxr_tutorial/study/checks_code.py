@@ -132,7 +132,8 @@ _MORE = (
 def _makes_copies(node: ast.AST) -> bool:
     "Does an expression repeat rows?"
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return _is_number(node.right, *range(2, 11)) and says(_FILE_LISTS, node.left)
+        plain = isinstance(node.left, (ast.Name, ast.Attribute, ast.Subscript, ast.List))
+        return plain and _is_number(node.right, *range(2, 11)) and says(_FILE_LISTS, node.left)
     if isinstance(node, ast.Call):
         name = dotted(node.func)
         if re.search(_MORE, name.lower()) or re.search(r"(^|[._])index\.repeat$", name):
@@ -506,7 +507,7 @@ def _holds_random(node: ast.AST | None, names: set) -> bool:
     return any(_holds_random(one, names) for one in ast.iter_child_nodes(node))
 
 # %% ../../nbs/study/checks_code.ipynb #a58fd12b
-_SWITCH = r"^(augment\w*|aug|do_aug\w*|use_aug\w*|with_aug\w*|is_train|train)$"
+_SWITCH = r"^(augment\w*|aug|do_aug\w*|use_aug\w*|with_aug\w*|is_train)$"
 
 # %% ../../nbs/study/checks_code.ipynb #73dac740
 def _switched_on(call: ast.Call) -> bool:
@@ -514,6 +515,15 @@ def _switched_on(call: ast.Call) -> bool:
     return any(
         one.arg and re.search(_SWITCH, one.arg) and _is_true(one.value) for one in call.keywords
     )
+
+# %% ../../nbs/study/checks_code.ipynb #0a7761ed
+def _random_entries(node: ast.AST, names: set) -> list[ast.AST]:
+    "Entries of a dictionary of transforms that are random, for validation or test."
+    if not isinstance(node, ast.Dict):
+        return []
+    pairs = zip(node.keys, node.values, strict=True)
+    held_out = [value for key, value in pairs if key and says(f"{TEST}|{VALIDATION}", key)]
+    return [one for one in held_out if _holds_random(one, names)]
 
 # %% ../../nbs/study/checks_code.ipynb #chc0b5df37
 def random_evaluation(code: Code) -> list[Step]:
@@ -529,6 +539,7 @@ def random_evaluation(code: Code) -> list[Step]:
         to_part = says(held_out, *filled) and not says("train", *filled)
         to_part = to_part and not isinstance(step.node, (ast.For, ast.AsyncFor))
         for node in step.walk():
+            places += [step.at(one) for one in _random_entries(node, names)]
             if isinstance(node, ast.Call):
                 where = [*node.args, node.func]
                 to_test = says(held_out, *where) and not says("train", *where)
@@ -650,7 +661,7 @@ def no_eval(code: Code) -> list[Step]:
     return [step for step, _ in _called(code, "no_grad|inference_mode|set_grad_enabled")]
 
 # %% ../../nbs/study/checks_code.ipynb #chc08ff102
-_KEEPS = r"best|patience|early_?stop|model_?checkpoint|lowest|restore"
+_KEEPS = r"best|patience|early_?stop|model_?checkpoint|lowest|restore|save_?model_?callback"
 
 # %% ../../nbs/study/checks_code.ipynb #chc0cf32a4
 def last_epoch(code: Code) -> list[Step]:
@@ -676,7 +687,9 @@ def _keeps_best(step: Step) -> bool:
     defines = isinstance(step.node, (ast.FunctionDef, ast.ClassDef))
     called = [dotted(node.func) for node in step.walk() if isinstance(node, ast.Call)]
     called += [name.id for name in _names(step)]
-    known = any(re.search(r"(?i)stop|checkpoint|patience|best|restore", name) for name in called)
+    known = any(
+        re.search(r"(?i)stop|checkpoint|patience|best|restore|savemodel", name) for name in called
+    )
     return bool(_epoch_loop(step)) or defines or known
 
 # %% ../../nbs/study/checks_code.ipynb #chc0b15e15
@@ -923,11 +936,14 @@ def _by_column(code: Code, column: str) -> bool:
 # %% ../../nbs/study/checks_code.ipynb #0cc10e2a
 def _several_sources(code: Code) -> list[Step]:
     "Where tables or data sets of several places are put together, training ones apart."
-    named, places = set(), []
+    named, places, part_names = set(), [], f"train|{TEST}|{VALIDATION}"
     for step in code.steps:
         targets = getattr(step.node, "targets", [])
-        if any(isinstance(one, ast.Subscript) and says(_PLACE, one.slice) for one in targets):
-            named |= {dotted(one.value) for one in targets if isinstance(one, ast.Subscript)}
+        told = [
+            one for one in targets if isinstance(one, ast.Subscript) and says(_PLACE, one.slice)
+        ]
+        if told and not says(part_names, step.node.value):  # not: df["dataset"] = "train"
+            named |= {dotted(one.value) for one in told}
         for node in step.walk():
             name = dotted(node.func) if isinstance(node, ast.Call) else ""
             if not re.search(r"(^|\.)(concat|ConcatDataset)$", name) or not node.args:
@@ -935,8 +951,9 @@ def _several_sources(code: Code) -> list[Step]:
             parts = getattr(node.args[0], "elts", [])
             sources = [set(re.findall(_PUBLIC, words(part))) for part in parts]
             known = len(set().union(*sources)) > 1
-            told = [n.arg for part in parts for n in ast.walk(part) if isinstance(n, ast.keyword)]
-            told = sum(bool(re.search(_PLACE, one or "")) for one in told)
+            told = [n for part in parts for n in ast.walk(part) if isinstance(n, ast.keyword)]
+            told = [n.arg or "" for n in told if not says(part_names, n.value)]
+            told = sum(bool(re.search(_PLACE, one)) for one in told)
             told += sum(dotted(part) in named for part in parts)
             if (known or told > 1) and not says("train", *targets):
                 places.append(step.at(node))
