@@ -114,9 +114,9 @@ def hidden_strata(names, way, seed):
     "Read again, so that a column says which kind it is; the right way has no faint one to miss."
     kinds = names["read_again"](names["here"])
     given = of_groups(names, kinds, names["counts"], seed)
-    test = given["test"].assign(kind=names["read_again"](given["test"]))
-    test = test.drop(columns=["subtype", "severity"])
-    return given | {"test": test if way == "wrong" else test[test.kind != "faint"]}
+    test = given["test"].assign(subtype=names["read_again"](given["test"]))
+    test = test.drop(columns="severity")
+    return given | {"test": test if way == "wrong" else test[test.subtype != "faint"]}
 
 
 def pooled_hospitals(names, way, seed):

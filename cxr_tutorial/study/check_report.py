@@ -97,6 +97,13 @@ section{border-left:.4rem solid #777;padding:.2rem 1rem;margin:1rem 0}
 section.stop{border-color:#b33}section.look{border-color:#c80}section.note{border-color:#37a}
 h2{margin-bottom:.2rem}h3{margin:.4rem 0}code{font-size:.9em;overflow-wrap:anywhere}
 td,th{text-align:left;vertical-align:top}
+td{min-width:4rem}td:last-child{overflow-wrap:anywhere}td:first-child{min-width:2rem}
+summary{cursor:pointer;margin:.6rem 0}
+table{display:block;overflow-x:auto}:root{color-scheme:light dark}
+@media(max-width:40rem){body{margin-top:.5rem}h1{font-size:1.5rem}
+ section{padding:.1rem .7rem}ul{padding-left:1.2rem}td,th{padding:.2rem .35rem;font-size:.85rem}}
+@media(prefers-color-scheme:dark){body{background:#181a1b;color:#ddd}a{color:#8ab4f8}
+ th{background:#2a2d2f}td,th{border-color:#555}.warn{background:#3a2424}}
 """
 
 # %% ../../nbs/study/check_report.ipynb #chr022cd1f
