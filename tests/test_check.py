@@ -764,6 +764,21 @@ def test_facts_name_checks_that_there_are():
     assert {kind for several in FACTS.values() for kind in several} <= kinds
 
 
+@pytest.mark.parametrize("name", ["check_rates", "check_rates_fresh"])
+def test_rates_know_every_check_and_every_pitfall(name):
+    rates = json.loads((NBS.parent / "benchmarks" / f"{name}.json").read_text())
+    groups = ("tables", "predictions", "transforms", "models")
+    measured = [row["check"] for group in groups for row in rates[group]["rows"]]
+    measured += [row["check"] for row in rates["pitfalls"]["rows"]["checks"]]
+    left_out = ("image-", "described-")  # the audit and descriptions, which have no fault to find
+    asked = [check.kind for check in STUDY_CHECKS if not check.kind.startswith(left_out)]
+    assert sorted(measured) == sorted(asked)
+    pitfalls = {row["pitfall"] for row in rates["pitfalls"]["rows"]["pitfalls"]}
+    assert pitfalls == {slug for slug, _ in pitfall_cells()}
+    firsts = {one.get("first_seed", 0) for one in rates.values()}
+    assert len(firsts) == 1 and (min(firsts) >= 20) == (name == "check_rates_fresh")
+
+
 def test_a_broken_check_stops_no_other(monkeypatch):
     def broken(material):
         raise RuntimeError("a mistake")
