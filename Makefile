@@ -64,6 +64,7 @@ evidence: install ## measure how far the phantom is from real X-rays, and what t
 	$(BIN)/python benchmarks/sim_to_real.py "$$CXR_REAL_DATA"
 	$(BIN)/python benchmarks/real_facts.py "$$CXR_REAL_DATA"
 	$(BIN)/python benchmarks/real_pitfalls.py "$$CXR_REAL_DATA"
+	$(BIN)/python benchmarks/holdout.py "$$CXR_REAL_DATA"
 
 robust: install ## run each pitfall with fresh seeds on fresh cohorts (hours; goes on where it was stopped), into benchmarks/robust.md
 	$(BIN)/python benchmarks/robust.py
