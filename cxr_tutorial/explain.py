@@ -48,6 +48,11 @@ def _answer(model: nn.Module, images: torch.Tensor, output: int) -> torch.Tensor
         raise ValueError(f"the model gives {logits.shape[1]} logit(s); there is no output {output}")
     return logits[:, output]
 
+# %% ../nbs/course/16_explain.ipynb #hook16
+def _with_gradients(layer: nn.Module, inputs, maps: torch.Tensor) -> torch.Tensor:
+    "A hook: gradients reach back to here also where everything before is frozen, and no further."
+    return maps if maps.requires_grad else maps.requires_grad_().clone()
+
 # %% ../nbs/course/16_explain.ipynb #158716fb
 def grad_cam(
     model: nn.Module,  # a `MedicalImageClassifier`, or any other network that gives logits
@@ -57,12 +62,14 @@ def grad_cam(
 ) -> np.ndarray:  # (n, height, width), at least 0; larger where the layer speaks for the finding
     "Grad-CAM maps at the size of the images (Selvaraju et al., 2017). Leaves the model as it was."
     images = need_images(images, shown=True)
-    cam = LayerGradCam(lambda few: _answer(model, few, output), cam_layer(model, layer))
+    layer_used = cam_layer(model, layer)
+    cam = LayerGradCam(lambda few: _answer(model, few, output), layer_used)
     was_training, device, maps = model.training, next(model.parameters()).device, []
     model.eval()
-    for few in images.to(device).split(8):  # gradients need memory
-        few = few.clone().requires_grad_(True)  # also a frozen backbone has gradients then
-        maps.append(cam.attribute(few, relu_attributions=True).detach())
+    images = images.to(device, memory_format=torch.channels_last)
+    with layer_used.register_forward_hook(_with_gradients):
+        for few in images.split(8):  # gradients need memory
+            maps.append(cam.attribute(few, relu_attributions=True).detach())
     model.train(was_training)
     maps = torch.cat(maps).float()
     need_finite(maps, images)
