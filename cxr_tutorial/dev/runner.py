@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from .kernels import kernel_manager_class
+from .kernels import kernel_manager_class, start_server
 from .pages import add_alt_texts, write_pages
 from ..environment import PITFALL_MIME, data_dir
 from ..files.atomic import atomic_path, write_csv
@@ -182,6 +182,8 @@ def run_chapters(
     chapters, jobs = list_chapters(folder, only), jobs or min(2, os.cpu_count() or 1)
     threads = 1 if jobs > 1 and len(chapters) > 1 else None
     stored = [] if rooms or only else [c for c in chapters if c.parent.name in STORED]
+    if threads:
+        start_server()  # it imports while patients are simulated
     _simulate_first(chapters)
     try:
         rows, seconds = _run_all(chapters, stored, jobs, (folder, out, inplace, threads))

@@ -74,6 +74,9 @@ class _Course(click.Group):
 @click.version_option(__version__, prog_name="cxr-tutorial")
 def main():
     "Build a chest X-ray classifier that can be trusted. For teaching, not for clinical use."
+    from cxr_tutorial.parallel.processes import keep_freed_memory
+
+    keep_freed_memory()
 
 # %% ../../nbs/study/command.ipynb #be7ff0b9
 def _type_of(field: dataclasses.Field):
