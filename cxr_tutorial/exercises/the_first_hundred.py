@@ -35,7 +35,7 @@ def numbered_cohort(
     folder,  # an existing folder; gets the images
     seed: int,  # another seed, other patients
 ) -> pd.DataFrame:  # path, patient_id, label; row k has the grey level k
-    "A table whose images tell their own row; any batch size leaves a rest of its 113 to 163 rows."
+    "A table whose images tell their own row; no usual batch size divides its 113 to 163 rows."
     table = fresh_table(seed, patients=163, images_per_patient=1.5, most_images=4)
     rows = (113, 127, 131, 137, 139, 149, 151, 157, 163)[seed % 9]  # prime numbers
     table = table.head(rows)[["path", "patient_id", "label"]].reset_index(drop=True)
