@@ -108,13 +108,14 @@ def leakage_report(
     if not kinds:
         raise ValueError(f"the table has none of {', '.join(COMPARED)} to compare")
     parts, rows = usual_parts(cohort), []
+    ids = {column: _comparable(cohort[column]) for column in kinds}
     for first, second in combinations(_part_names(parts), 2):
+        here, there = parts == first, parts == second
         for column, name in kinds.items():
-            ids = _comparable(cohort[column])
-            both = set(ids[parts == first].dropna()) & set(ids[parts == second].dropna())
-            concerned = ids.isin(both) & parts.isin([first, second])
+            both = set(ids[column][here].dropna()) & set(ids[column][there].dropna())
+            images = (ids[column].isin(both) & (here | there)).sum() if both else 0
             examples = ", ".join(sorted(both)[:3])
-            rows.append([f"{first} / {second}", name, len(both), concerned.sum(), examples])
+            rows.append([f"{first} / {second}", name, len(both), images, examples])
     return pd.DataFrame(rows, columns=["parts", "shared", "count", "images", "examples"])
 
 # %% ../nbs/course/04_splits.ipynb #9d48dbac

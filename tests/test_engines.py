@@ -177,8 +177,8 @@ def test_random_numbers_stay_the_same():
 def test_the_setting(monkeypatch):
     "Few images stay in PyTorch; `CXR_ENGINE` overrules that, in both directions."
     monkeypatch.delenv("CXR_ENGINE", raising=False)
-    assert engine_for(FEW - 1, CPU) == "pytorch"
-    assert engine_for(FEW, CPU) == openvino_here()
+    assert engine_for(FEW - 1, CPU) == engine_for(4 * FEW - 1, CPU, 112 * 112) == "pytorch"
+    assert engine_for(FEW, CPU) == engine_for(4 * FEW, CPU, 112 * 112) == openvino_here()
     monkeypatch.setenv("CXR_ENGINE", "openvino")
     assert engine_for(1, CPU) == openvino_here()
     monkeypatch.setenv("CXR_ENGINE", "pytorch")

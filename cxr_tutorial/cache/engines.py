@@ -42,17 +42,19 @@ def network_bytes(
         yield flat.view(torch.uint8).numpy().tobytes()
 
 # %% ../../nbs/cache/engines.ipynb #engine11
-FEW = 128  # images; for fewer, converting the network takes longer than it saves
+FEW = 100  # images of 224 x 224 pixels; for fewer, converting takes longer than it saves
 
 # %% ../../nbs/cache/engines.ipynb #engine12
 def engine_for(
     images: int,  # how many will be asked for
     device: torch.device,  # that would compute
+    pixels: int = 224 * 224,  # of an image
 ) -> str:  # "pytorch", or another engine with its version
-    "The engine for so many images."
+    "The engine for so many images of this size."
     engine = choose_engine(device)
     asked_for = os.environ.get("CXR_ENGINE") == engine
-    if engine == "pytorch" or (images < FEW and not asked_for):
+    few = images * pixels < FEW * 224 * 224
+    if engine == "pytorch" or (few and not asked_for):
         return "pytorch"
     return f"{engine} {version(engine)}"
 

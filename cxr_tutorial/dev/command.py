@@ -42,6 +42,10 @@ def _need_tools() -> None:
 def run(chapters, notebooks, out, inplace, jobs, rooms):
     "Execute CHAPTERS (the course when none is named), make pages, show the table of pitfalls."
     _need_tools()
+    from cxr_tutorial.dev.kernels import start_server
+
+    if jobs != 1 and len(chapters) != 1:
+        start_server()  # it imports while this process does
     from cxr_tutorial.dev.runner import ChapterError, format_table, run_chapters
 
     try:

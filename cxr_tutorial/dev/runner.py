@@ -20,7 +20,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from .kernels import kernel_manager_class, start_server
-from .pages import add_alt_texts, write_pages
+from .pages import add_alt_texts, make_pages, write_pages
 from ..environment import PITFALL_MIME, data_dir
 from ..files.atomic import atomic_path, write_csv
 from ..lab.assets import STORED, cell_options, list_chapters, notebook_folder, page_name
@@ -136,29 +136,41 @@ def _simulate_first(chapters: list[Path]) -> None:
 
 # %% ../../nbs/dev/runner.ipynb #c5a1e080
 def _run_one(
-    chapter: Path, run: bool, folder: Path, out: Path, inplace: bool, threads: int | None
+    chapter: Path, folder: Path, out: Path, inplace: bool, threads: int | None
 ) -> tuple[list[dict], float]:
-    "Execute one notebook (if `run`) and write it: its pitfalls, and the seconds."
+    "Execute one notebook and write it: its pitfalls, and the seconds."
     start, name = time.perf_counter(), page_name(chapter, folder)
     notebook = nbformat.read(chapter, 4)
     try:
-        if run:
-            execute(notebook, chapter.parent, name, threads=threads)
+        execute(notebook, chapter.parent, name, threads=threads)
     finally:
         _write_text(nbformat.writes(notebook) + "\n", out / "notebooks" / f"{name}.ipynb")
-    if inplace and run:
+    if inplace:
         _write_text(nbformat.writes(notebook) + "\n", chapter)
     return pitfalls_of(notebook), round(time.perf_counter() - start, 1)
 
+# %% ../../nbs/dev/runner.ipynb #runner-show-stored
+def _show_stored(stored: list[Path], folder: Path, out: Path) -> dict:
+    "Put notebooks that are not executed with the others, and make their pages."
+    names = {page_name(notebook, folder): notebook for notebook in stored}
+    for name, notebook in names.items():
+        _write_text(notebook.read_text(encoding="utf-8"), out / "notebooks" / f"{name}.ipynb")
+    return make_pages(folder, out, set(names))
+
 # %% ../../nbs/dev/runner.ipynb #runner-run-all
 def _run_all(
-    chapters: list[Path], stored: list[Path], jobs: int, same: tuple
+    chapters: list[Path], jobs: int, same: tuple, first
 ) -> tuple[list[dict], dict[str, float]]:
-    "Execute notebooks side by side: the rows of their pitfalls, and the seconds of each."
+    """Execute notebooks side by side: the rows of their pitfalls, and the seconds of each.
+
+    `first` is called as the first job.
+    """
     rows, seconds = [], {}
     with ThreadPoolExecutor(jobs) as pool:
-        runs = [pool.submit(_run_one, c, c not in stored, *same) for c in chapters]
+        begun = pool.submit(first)
+        runs = [pool.submit(_run_one, c, *same) for c in chapters]
         try:
+            begun.result()
             for number, run in enumerate(progress(runs, "executing", "notebook", leave=True)):
                 name = page_name(chapters[number], same[0])
                 found, seconds[name] = run.result()
@@ -182,19 +194,24 @@ def run_chapters(
     chapters, jobs = list_chapters(folder, only), jobs or min(2, os.cpu_count() or 1)
     threads = 1 if jobs > 1 and len(chapters) > 1 else None
     stored = [] if rooms or only else [c for c in chapters if c.parent.name in STORED]
+    chapters, made = [c for c in chapters if c not in stored], {}
     if threads:
-        start_server()  # it imports while patients are simulated
+        start_server()  # it imports while patients are simulated and the first pages are made
     _simulate_first(chapters)
+
+    def first():
+        made.update(_show_stored(stored, folder, out))
+
     try:
-        rows, seconds = _run_all(chapters, stored, jobs, (folder, out, inplace, threads))
+        rows, seconds = _run_all(chapters, jobs, (folder, out, inplace, threads), first)
     except ChapterError:  # the failed notebook is shown as it stopped
-        write_pages(folder, out)
+        write_pages(folder, out, made)
         raise
     table = pd.DataFrame(rows, columns=["pitfall", "chapter", "wrong way", "right way", "truth"])
     write_csv(table, out / "pitfalls.csv")
     times = pd.DataFrame({"chapter": seconds.keys(), "seconds": seconds.values()})
     write_csv(times, out / "seconds.csv")
-    write_pages(folder, out)
+    write_pages(folder, out, made)
     return table
 
 # %% ../../nbs/dev/runner.ipynb #ede83c12
