@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'sample_rows', 'show_samples', 'size_table', 'plot_sizes', 'intensity_histogram', 'intensity_table',
-           'plot_intensity', 'shortcut_auroc']
+           'plot_intensity', 'rank_auroc', 'shortcut_auroc']
 
 # %% ../nbs/course/03_explore.ipynb #86054624
 import matplotlib.pyplot as plt
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from .files.folders import CLASSES
@@ -131,6 +132,17 @@ def plot_intensity(
     figure.tight_layout()
     return figure
 
+# %% ../nbs/course/03_explore.ipynb #rank03ex
+def rank_auroc(
+    labels: np.ndarray,  # (n,) 0 or 1, both present
+    scores: np.ndarray,  # (n,) finite numbers
+) -> float:  # 0 to 1
+    "The AUROC from ranks, for loops (Mann and Whitney, 1947). NaN if a class is missing."
+    positive = np.asarray(labels) == 1
+    pairs = positive.sum() * (~positive).sum()
+    below = rankdata(scores)[positive].sum() - positive.sum() * (positive.sum() + 1) / 2
+    return float(below / pairs) if pairs else np.nan
+
 # %% ../nbs/course/03_explore.ipynb #0edabaaf
 def shortcut_auroc(
     values,  # one number per image, in the order of the table
@@ -150,7 +162,7 @@ def shortcut_auroc(
         chosen = rng.integers(len(rows_of), size=len(rows_of))
         rows = np.concatenate([rows_of[patient] for patient in chosen])
         if 0 < labels[rows].mean() < 1:  # with few patients, a draw may hold one class only
-            drawn.append(roc_auc_score(labels[rows], scores[rows]))
+            drawn.append(rank_auroc(labels[rows], scores[rows]))
     low, high = np.quantile(drawn, [0.025, 0.975])
     auroc = roc_auc_score(labels, scores)
     return pd.Series({"auroc": auroc, "low": low, "high": high, "pneumonia has": direction})

@@ -11,8 +11,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
+from .explore import rank_auroc
 from .files.tables import need_columns
 from .metrics import check_predictions
 from .uncertainty import bootstrap_interval
@@ -53,7 +53,7 @@ def _performance(part: pd.DataFrame, threshold: float, draws: int) -> dict:
     "AUROC (bootstrap by patient), sensitivity and specificity (Wilson by patient)."
     with warnings.catch_warnings():  # without any mistake, the bootstrap has nothing to say: NaN
         warnings.simplefilter("ignore")
-        auroc = bootstrap_interval(part, roc_auc_score, draws)
+        auroc = bootstrap_interval(part, rank_auroc, draws)
     row = {"auroc": auroc["estimate"], "auroc low": auroc["low"], "auroc high": auroc["high"]}
     right = (part.probability >= threshold) == (part.label == 1)
     for name, label in (("sensitivity", 1), ("specificity", 0)):

@@ -19,11 +19,11 @@ from accelerate import Accelerator
 from accelerate.state import is_initialized
 from accelerate.utils import AutocastKwargs, gather_object
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader
 
 from .environment import choose_device, choose_precision, on_device
+from .explore import rank_auroc
 from cxr_tutorial.files.batches import (
     find_broken,
     match_outputs,
@@ -83,11 +83,31 @@ def threads_for(
     finally:
         torch.set_num_threads(before)
 
+# %% ../nbs/course/09_training.ipynb #ask09ex
+def _ask(model: nn.Module, loader: DataLoader, device: torch.device, description: str) -> list:
+    "Logits, labels and patients (if there are any) of each batch, of all processes."
+    need_model(model)
+    need_loader(loader)
+    images = _sees_images(model)
+    batches, rows = shard_loader(loader) if images else loader, []
+    with on_device(model, device), threads_for(model):
+        model.eval()
+        for batch in progress(batches, description, "batch", show=images):
+            inputs, labels, *patients = read_batch(batch)
+            with torch.inference_mode():
+                logits, _ = match_outputs(model(inputs.to(device)), labels)
+            rows.append((logits.cpu(), labels, patients))
+            need_finite(rows[-1][0], inputs)
+        if rows:  # with several processes, a share may be empty
+            need_logits(model, inputs.to(device), torch.cat([logits for logits, *_ in rows]))
+    rows = gather_object(rows) if images else rows
+    if not rows:
+        raise ValueError("the loader gives no batch: there is no image to predict")
+    return rows
+
 # %% ../nbs/course/09_training.ipynb #f625ac4a
 def _prediction_table(batches: list) -> pd.DataFrame:  # of (logits, labels, [patient ids])
     "The predictions of all batches: label, logit and probability of each question, the patient."
-    if not batches:
-        raise ValueError("the loader gives no batch: there is no image to predict")
     logits, labels, patients = zip(*batches, strict=True)
     labels = torch.cat(labels)
     answers, truth = match_outputs(torch.cat(logits), labels)
@@ -109,21 +129,7 @@ def predict(
     description: str = "predicting",  # shown beside the progress bar
 ) -> pd.DataFrame:  # label (0/1), logit, probability (or label_0, ...), patient_id where given
     "Predict, in 32 bits, in the loader's order. Processes share the images; each gets the table."
-    need_model(model)
-    need_loader(loader)
-    device, images = device or choose_device(), _sees_images(model)
-    batches, rows = shard_loader(loader) if images else loader, []
-    with on_device(model, device), threads_for(model):
-        model.eval()
-        for batch in progress(batches, description, "batch", show=images):
-            inputs, labels, *patients = read_batch(batch)
-            with torch.inference_mode():
-                logits, _ = match_outputs(model(inputs.to(device)), labels)
-            rows.append((logits.cpu(), labels, patients))
-            need_finite(rows[-1][0], inputs)
-        if rows:  # with several processes, a share may be empty
-            need_logits(model, inputs.to(device), torch.cat([logits for logits, *_ in rows]))
-    return _prediction_table(gather_object(rows) if images else rows)
+    return _prediction_table(_ask(model, loader, device or choose_device(), description))
 
 # %% ../nbs/course/09_training.ipynb #760c1c3a
 def train_epoch(
@@ -217,14 +223,14 @@ def _own_share(loader: DataLoader, val_loader: DataLoader, model: nn.Module) -> 
 # %% ../nbs/course/09_training.ipynb #06e9f2ec
 def _validate(model: nn.Module, loader: DataLoader, loss) -> dict:  # val_loss, val_auroc
     "Loss and mean AUROC (of the questions with both answers; NaN if there is none)."
-    device, table = choose_device(), predict(model, loader, description="validating")
-    logits = table.filter(regex="^logit").to_numpy(np.float32)
-    labels = table.filter(regex="^label").to_numpy(np.float32)
-    value = loss(torch.tensor(logits, device=device), torch.tensor(labels, device=device)).item()
+    device = choose_device()
+    logits, labels, _ = zip(*_ask(model, loader, device, "validating"), strict=True)
+    logits, labels = match_outputs(torch.cat(logits), torch.cat(labels))
+    value = loss(logits.to(device), labels.to(device)).item()
     aurocs = []
-    for truth, score in zip(labels.T, logits.T, strict=True):
+    for truth, score in zip(labels.numpy().T, logits.numpy().T, strict=True):
         if len(np.unique(truth)) == 2 and np.isfinite(score).all():
-            aurocs.append(roc_auc_score(truth, score))
+            aurocs.append(rank_auroc(truth, score))
     return {"val_loss": value, "val_auroc": float(np.mean(aurocs)) if aurocs else math.nan}
 
 # %% ../nbs/course/09_training.ipynb #77e159d8

@@ -17,7 +17,7 @@ from .metrics import check_predictions
 # %% ../nbs/course/11_uncertainty.ipynb #8dceedce
 def bootstrap_interval(
     predictions: pd.DataFrame,  # columns label, probability and patient_id
-    metric,  # a function of (labels, probabilities) that gives a number
+    metric,  # a function of (labels, probabilities), arrays (n,), that gives a number
     draws: int = 1000,  # how often patients are drawn
     seed: int = 0,  # of the draws
     level: float = 0.95,  # share of the drawn values within the interval
@@ -29,19 +29,20 @@ def bootstrap_interval(
     check_predictions(predictions.label, predictions.probability)
     if predictions.patient_id.isna().any():
         raise ValueError("each image needs a patient id")
+    labels, probabilities = predictions.label.to_numpy(), predictions.probability.to_numpy()
     images = list(predictions.groupby("patient_id", sort=False).indices.values())
     values = []
     for number in range(draws):
         rng = np.random.default_rng([seed, number])
         drawn = rng.integers(len(images), size=len(images))  # patients, each with all images
-        sample = predictions.iloc[np.concatenate([images[k] for k in drawn])]
-        if sample.label.nunique() == 2:
-            values.append(metric(sample.label, sample.probability))
+        rows = np.concatenate([images[k] for k in drawn])
+        if 0 < labels[rows].mean() < 1:  # both classes
+            values.append(metric(labels[rows], probabilities[rows]))
     if len(values) < max(draws // 2, 1):
         raise ValueError(f"{len(images)} patients are too few: most draws hold only one class")
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     if np.isclose(low, high, rtol=0, atol=1e-9):
         low = high = np.nan
         warnings.warn("all draws give the same: no interval from these patients", stacklevel=2)
-    estimate = metric(predictions.label, predictions.probability)
+    estimate = metric(labels, probabilities)
     return {"estimate": float(estimate), "low": float(low), "high": float(high)}

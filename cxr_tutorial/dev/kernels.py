@@ -36,6 +36,8 @@ IMPORTED = [
     "mpl_toolkits.mplot3d",
     "matplotlib.backends.backend_agg",
     "pydicom",
+    "seaborn",
+    "nbformat",
     "imagehash",
     "ipykernel.kernelapp",
     "cxr_tutorial.dev.kernels",
