@@ -10,7 +10,7 @@ import os
 import re
 import textwrap
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -163,21 +163,25 @@ def _run_all(
 ) -> tuple[list[dict], dict[str, float]]:
     """Execute notebooks side by side: the rows of their pitfalls, and the seconds of each.
 
-    `first` is called as the first job.
+    `first` is called as the first job. The last notebook comes first: the long chapters stand at
+    the end of the course, and a long one that starts last keeps one processor waiting.
     """
-    rows, seconds = [], {}
+    done, rows, seconds = {}, [], {}
     with ThreadPoolExecutor(jobs) as pool:
         begun = pool.submit(first)
-        runs = [pool.submit(_run_one, c, *same) for c in chapters]
+        runs = {pool.submit(_run_one, c, *same): c for c in reversed(chapters)}
         try:
             begun.result()
-            for number, run in enumerate(progress(runs, "executing", "notebook", leave=True)):
-                name = page_name(chapters[number], same[0])
-                found, seconds[name] = run.result()
-                rows += [{"chapter": name, **row} for row in found]
+            finished = as_completed(runs)
+            for run in progress(finished, "executing", "notebook", len(runs), leave=True):
+                done[runs[run]] = run.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # those not yet started never start
             raise
+    for chapter in chapters:
+        name = page_name(chapter, same[0])
+        found, seconds[name] = done[chapter]
+        rows += [{"chapter": name, **row} for row in found]
     return rows, seconds
 
 # %% ../../nbs/dev/runner.ipynb #5699a79d
