@@ -440,7 +440,7 @@ def write_pages(
 ) -> Path:  # the home page, or the first one
     "Write all pages of the course, with all that they need to open from a disk."
     contents, sections, images = read_contents(folder), [], set()
-    html, made = out / "html", made or {}
+    html, made = out / "html", dict(made or {})
     made |= make_pages(folder, out, {page.name for page in pages_of(contents)} - set(made))
     for page in pages_of(contents):
         text, draft, found = made[page.name]

@@ -157,19 +157,29 @@ def _show_stored(stored: list[Path], folder: Path, out: Path) -> dict:
         _write_text(notebook.read_text(encoding="utf-8"), out / "notebooks" / f"{name}.ipynb")
     return make_pages(folder, out, set(names))
 
+# %% ../../nbs/dev/runner.ipynb #runner-longest
+def _longest_first(chapters: list[Path], folder: Path, out: Path) -> list[Path]:
+    """Notebooks by the seconds of the last run: a long one that starts last keeps one processor
+    waiting. Where nothing is known, in the order of the course, which shares its cohorts."""
+    try:
+        took = pd.read_csv(out / "seconds.csv").set_index("chapter").seconds.to_dict()
+    except (OSError, ValueError, KeyError, AttributeError):
+        took = {}
+    return sorted(chapters, key=lambda chapter: -took.get(page_name(chapter, folder), 0))
+
 # %% ../../nbs/dev/runner.ipynb #runner-run-all
 def _run_all(
     chapters: list[Path], jobs: int, same: tuple, first
 ) -> tuple[list[dict], dict[str, float]]:
     """Execute notebooks side by side: the rows of their pitfalls, and the seconds of each.
 
-    `first` is called as the first job. The last notebook comes first: the long chapters stand at
-    the end of the course, and a long one that starts last keeps one processor waiting.
+    `first` is called as the first job.
     """
+    folder, out = same[:2]
     done, rows, seconds = {}, [], {}
     with ThreadPoolExecutor(jobs) as pool:
         begun = pool.submit(first)
-        runs = {pool.submit(_run_one, c, *same): c for c in reversed(chapters)}
+        runs = {pool.submit(_run_one, c, *same): c for c in _longest_first(chapters, folder, out)}
         try:
             begun.result()
             finished = as_completed(runs)
@@ -179,7 +189,7 @@ def _run_all(
             pool.shutdown(wait=False, cancel_futures=True)  # those not yet started never start
             raise
     for chapter in chapters:
-        name = page_name(chapter, same[0])
+        name = page_name(chapter, folder)
         found, seconds[name] = done[chapter]
         rows += [{"chapter": name, **row} for row in found]
     return rows, seconds
