@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from cxr_tutorial.audit.report import audit, describe_audit
 from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.files import folders
 from cxr_tutorial.files.folders import about
 from cxr_tutorial.files.problems import CohortError, CohortWarning
 from cxr_tutorial.splits import LeakageError, assert_no_leakage
@@ -390,6 +392,7 @@ NOBODY = """
 import os, sys, warnings
 from PIL import Image
 from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.files import folders
 from cxr_tutorial.files.folders import about
 Image.init()  # what is imported late might lie where nobody may look
 warnings.simplefilter("ignore")
@@ -583,3 +586,103 @@ def test_unknown_part_is_an_error(saw):
         assert_no_leakage(table)
     assert not isinstance(stopped.value, LeakageError)
     saw(stopped.value)
+
+
+# --- Look only once -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looks(tmp_path, monkeypatch):
+    "A function: what is found in files, some seconds from now, and which ones were decoded."
+    monkeypatch.setenv("CXR_CACHE", str(tmp_path / "cache"))
+    decode, decoded, now = folders.inspect_file, [], time.time_ns
+
+    def counted(path):
+        decoded.append(Path(path).name)
+        return decode(path)
+
+    monkeypatch.setattr(folders, "inspect_file", counted)
+
+    def look(*files, seconds=5):
+        decoded.clear()
+        with monkeypatch.context() as later:
+            later.setattr(time, "time_ns", lambda: now() + seconds * 1_000_000_000)
+            rows = list(folders.inspect_files(map(str, files), workers=1))
+        return rows, sorted(decoded)
+
+    return look
+
+
+def picture(file, seed=0):
+    image = np.random.default_rng(seed).integers(0, 256, (40, 50)).astype(np.uint8)
+    Image.fromarray(image).save(file, compress_level=0)  # any image of this size: as many bytes
+    return file
+
+
+def test_a_file_is_decoded_once(tmp_path, looks):
+    files = [picture(tmp_path / f"{name}.png", seed) for seed, name in enumerate("abc")]
+    first, decoded = looks(*files)
+    assert decoded == ["a.png", "b.png", "c.png"]
+    new = picture(tmp_path / "new.png", 9)
+    again, decoded = looks(files[0], new, *files[1:])
+    assert decoded == ["new.png"]
+    assert [again[0], *again[2:]] == first and again[1]["path"] == str(new)
+    moved, decoded = looks(files[1].rename(tmp_path / "moved.png"))
+    assert decoded == ["moved.png"] and moved[0]["image_hash"] == first[1]["image_hash"]
+
+
+@pytest.mark.parametrize("how", ["written over", "put in its place", "longer"])
+def test_a_changed_file_is_decoded_again(tmp_path, looks, how):
+    file = picture(tmp_path / "a.png")
+    before, seen = looks(file)[0][0], file.stat()
+    if how == "put in its place":
+        picture(tmp_path / "other.png", 1).replace(file)
+    else:
+        picture(file, 1)
+    if how == "longer":
+        file.write_bytes(file.read_bytes() + b"\0")
+    else:
+        assert file.stat().st_size == seen.st_size
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # as some copying programs do
+    (after,), decoded = looks(file)
+    assert decoded == ["a.png"] and after["image_hash"] != before["image_hash"]
+
+
+def test_what_is_wrong_or_young_is_looked_at_each_time(tmp_path, looks):
+    young, empty = picture(tmp_path / "young.png"), tmp_path / "empty.png"
+    empty.write_bytes(b"")
+    for seconds, expected in ((0, ["empty.png", "young.png"]), (5, ["empty.png", "young.png"])):
+        rows, decoded = looks(young, empty, seconds=seconds)
+        assert decoded == expected, f"{seconds} s later"
+        assert [row.get("kind") for row in rows] == [None, "empty-file"]
+    assert looks(young, empty)[1] == ["empty.png"]
+
+
+def test_other_code_reads_anew(tmp_path, looks, monkeypatch):
+    file = picture(tmp_path / "a.png")
+    looks(file)
+    monkeypatch.setattr(folders, "_READING", ("readers", "dicom"))
+    assert looks(file)[1] == ["a.png"]
+
+
+@pytest.mark.parametrize("broken", ["notes", "folder"])
+def test_a_cache_that_cannot_be_used_stops_nothing(tmp_path, looks, broken):
+    file = picture(tmp_path / "a.png")
+    first, _ = looks(file)
+    (notes,) = (tmp_path / "cache" / "inspected").glob("*.sqlite")
+    if broken == "notes":
+        notes.write_bytes(b"no database" * 100)
+    else:
+        notes.unlink()
+        notes.parent.rmdir()
+        notes.parent.write_text("a file where the folder should be")
+    again, decoded = looks(file)
+    assert decoded == ["a.png"] and again == first
+
+
+def test_the_notes_hold_no_name_and_are_private(tmp_path, looks):
+    file = picture(tmp_path / "SMITH_JOHN.png")
+    looks(file)
+    (notes,) = (tmp_path / "cache" / "inspected").glob("*.sqlite")
+    assert b"SMITH" not in notes.read_bytes()
+    assert notes.parent.stat().st_mode & 0o077 == 0

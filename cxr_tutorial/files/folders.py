@@ -13,10 +13,15 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +30,8 @@ from joblib import Parallel, delayed
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..environment import cache_dir
+from .atomic import fingerprint
 from cxr_tutorial.files.problems import (
     FATAL,
     CohortError,
@@ -123,14 +130,89 @@ def inspect_file(
     row = {"path": path, "width": width, "height": height, "bytes": size}
     return {**row, **facts, "image_hash": content}
 
+# %% ../../nbs/files/folders.ipynb #once00ex
+_SETTLED = 2_000_000_000  # nanoseconds since the last change of a file
+_READING = ("readers", "dicom", "folders")  # the modules whose code decides what is found
+
+# %% ../../nbs/files/folders.ipynb #once02ex
+def _stamp(path: str) -> tuple | None:  # None: not to be had, or the file is too young
+    "By what it shows that a file has changed."
+    try:
+        seen = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) < _SETTLED:
+        return None
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+# %% ../../nbs/files/folders.ipynb #once03ex
+def _key(path: str, stamp: tuple) -> str:
+    "A name for a file as it is now; it does not tell the file's name."
+    return fingerprint(os.fsencode(os.path.abspath(path)), stamp)
+
+# %% ../../nbs/files/folders.ipynb #once04ex
+@contextmanager
+def _notes():
+    "The table of what was found in files; one for each state of the code that reads them."
+    folder = cache_dir() / "inspected"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    modules = resources.files("cxr_tutorial.files")
+    code = [(modules / f"{name}.py").read_bytes() for name in _READING]
+    name = fingerprint(*code, *(version(library) for library in ("pillow", "pydicom", "numpy")))
+    with closing(sqlite3.connect(folder / f"{name}.sqlite", timeout=5)) as notes, notes:
+        notes.execute("create table if not exists files (key text primary key, row text)")
+        yield notes
+
+# %% ../../nbs/files/folders.ipynb #once05ex
+def _recall(stamps: dict) -> dict:  # path: row, of the files that have not changed
+    "What was found in files before. A cache that cannot be read holds nothing."
+    found = {}
+    try:
+        with _notes() as notes:
+            for path, stamp in stamps.items():
+                query = "select row from files where key = ?"
+                row = stamp and notes.execute(query, (_key(path, stamp),)).fetchone()
+                if row:
+                    found[path] = {"path": path, **json.loads(row[0])}
+    except (OSError, ValueError, sqlite3.Error):
+        return {}
+    return found
+
+# %% ../../nbs/files/folders.ipynb #once06ex
+def _remember(rows: list[dict], stamps: dict) -> None:
+    "Keep what was found in files that are still what they were before they were read."
+    kept = []
+    for row in rows:
+        stamp, plain = stamps[row["path"]], {k: v for k, v in row.items() if k != "path"}
+        if stamp and "kind" not in row and stamp == _stamp(row["path"]):
+            with suppress(TypeError, ValueError):  # what is no plain text or number
+                text = json.dumps(plain, allow_nan=False)
+                if json.loads(text) == plain:
+                    kept.append((_key(row["path"], stamp), text))
+    with suppress(OSError, sqlite3.Error), _notes() as notes:  # a full disk stops nothing
+        notes.executemany("insert or replace into files values (?, ?)", kept)
+
 # %% ../../nbs/files/folders.ipynb #74334973
 def inspect_files(
     paths: Iterable[str],  # images
     workers: int | None = None,  # threads that decode; all cores when not given
 ) -> Iterator[dict]:  # what `inspect_file` says of each, in order
-    "Inspect many files at the same time. Results come as they are ready, for a progress bar."
+    """Inspect many files at the same time. Results come as they are ready, for a progress bar.
+
+    What was found before in a file that has not changed since is not looked for again."""
+    paths = [str(path) for path in paths]
+    stamps = {path: _stamp(path) for path in paths}
+    known, rows = _recall(stamps), []
     look = Parallel(n_jobs=workers or -1, prefer="threads", return_as="generator")
-    return look(delayed(inspect_file)(path) for path in paths)
+    looks = look(delayed(inspect_file)(path) for path in paths if path not in known)
+    for path in paths:
+        if path in known:
+            yield known[path]
+        else:
+            rows.append(next(looks))
+            yield rows[-1]
+    next(looks, None)  # its end, so that it closes quietly
+    _remember(rows, stamps)
 
 # %% ../../nbs/files/folders.ipynb #cf2160e1
 def add_inspected(
