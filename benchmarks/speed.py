@@ -719,7 +719,7 @@ def course() -> list[dict]:
     rows, short = [], choose_precision(choose_device()) == torch.bfloat16
     with tempfile.TemporaryDirectory() as work:
         for kind, aim in {"first": 150 if short else 210, "second": 90}.items():
-            out, book = f"{work}/{kind}", HERE.parent / "nbs"
+            out, book = f"{work}/build", HERE.parent / "nbs"
             run = ("-m", "cxr_tutorial.dev.command", "run", "--notebooks", book, "--out", out)
             taken, _ = in_a_process(*run, cache=f"{work}/cache")
             rows.append(task(f"run the course, {kind} time", "s", taken, aim, frozen_engine()))
