@@ -7,6 +7,7 @@ in the documentation shows what came out.
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -591,8 +592,8 @@ def test_a_broken_cache_is_made_again(xrays, cache, case, saw):
 
 @pytest.mark.fault("a cache folder that is read-only", entrance="cache")
 def test_a_read_only_cache(xrays, open_folder, monkeypatch, saw):
-    monkeypatch.setenv("CXR_CACHE", str(open_folder / "cache"))
     cohort = read_folder(xrays)
+    monkeypatch.setenv("CXR_CACHE", str(open_folder / "cache"))
     (open_folder / "cache").mkdir(mode=0o555)
     with another_user(), pytest.raises(PermissionError, match="CXR_CACHE") as stopped:
         decode_once(cohort, 32)
@@ -609,6 +610,19 @@ def test_what_is_in_a_read_only_cache_is_found(xrays, open_folder, monkeypatch):
         assert decode_once(cohort, 32) == file
     for folder in (open_folder / "cache", open_folder / "cache" / "images"):
         folder.chmod(0o755)
+
+
+def test_files_are_read_where_nothing_can_be_noted(xrays, open_folder, monkeypatch):
+    place, cache = shutil.copytree(xrays, open_folder / "xrays"), open_folder / "cache"
+    monkeypatch.setenv("CXR_CACHE", str(cache))
+    cohort = read_folder(place)
+    (notes,) = (cache / "inspected").glob("*.sqlite")
+    cache.chmod(0o555)
+    with another_user():
+        with pytest.raises(PermissionError):
+            notes.read_bytes()
+        assert read_folder(place).equals(cohort)
+    cache.chmod(0o755)
 
 
 @pytest.mark.fault("HOME unset, and a user without an entry", entrance="cache")
