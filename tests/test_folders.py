@@ -392,7 +392,6 @@ NOBODY = """
 import os, sys, warnings
 from PIL import Image
 from cxr_tutorial.datasets import read_folder
-from cxr_tutorial.files import folders
 from cxr_tutorial.files.folders import about
 Image.init()  # what is imported late might lie where nobody may look
 warnings.simplefilter("ignore")
