@@ -1,12 +1,20 @@
 """The searches for copies find what plain loops find, and their memory does not grow with pairs."""
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
+from cxr_tutorial.audit import looks
 from cxr_tutorial.audit.altered import WAYS, _best_of, altered_copies
 from cxr_tutorial.audit.copies import near_duplicates
+from cxr_tutorial.audit.shortcuts import out_of_patient
+from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.files.problems import ImageError
 
 
 @pytest.mark.parametrize("images", [70, 1500])
@@ -67,3 +75,55 @@ def test_memory_for_altered_copies_does_not_grow_with_the_pairs(monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # each thread has a block of its own
     few, many = most_memory(1000), most_memory(3000)
     assert many < few + 12 < 40, f"{few:.0f} MB for 1,000 images, {many:.0f} MB for 3,000"
+
+
+@pytest.fixture
+def noisy_cohort(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        shape = (int(rng.integers(40, 90)), int(rng.integers(40, 90)))
+        patient = f"person{number // 4}_virus_{number}" if number % 2 else f"IM-{number:04d}-0001"
+        file = tmp_path / "train" / ("PNEUMONIA" if number % 2 else "NORMAL") / f"{patient}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(file)
+    return read_folder(tmp_path)
+
+
+def test_processes_see_what_threads_see(noisy_cohort, monkeypatch):
+    by_threads = looks.glance_all(noisy_cohort), looks.encodings(noisy_cohort)
+    monkeypatch.setattr(looks, "MANY", 10)
+    by_processes = looks.glance_all(noisy_cohort), looks.encodings(noisy_cohort)
+    assert by_threads[1].equals(by_processes[1])
+    table, *arrays = by_threads[0]
+    assert table.equals(by_processes[0][0])
+    for one, other in zip(arrays, by_processes[0][1:], strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_file_that_broke_meanwhile_is_named_by_processes_too(noisy_cohort, monkeypatch):
+    Path(noisy_cohort.path[7]).write_bytes(b"no image")
+    monkeypatch.setattr(looks, "MANY", 10)
+    with pytest.raises(ImageError, match=Path(noisy_cohort.path[7]).name):
+        looks.glance_all(noisy_cohort)
+
+
+def test_border_and_corners_are_the_means_of_their_pixels(noisy_cohort):
+    for path in noisy_cohort.path:
+        grey = np.asarray(Image.open(path))
+        edge, (height, width) = min(grey.shape) // 16, grey.shape
+        y, x = np.mgrid[:height, :width]
+        y, x = np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x)
+        seen = looks.glance(path)[0]
+        assert seen["border brightness"] == grey[(y < edge) | (x < edge)].mean()
+        assert seen["corner brightness"] == grey[(y < 2 * edge) & (x < 2 * edge)].mean()
+
+
+def test_folds_kept_for_the_next_check_are_those_of_scikit_learn(noisy_cohort):
+    rng = np.random.default_rng(0)
+    for seed in (0, 1, 0):
+        cohort = noisy_cohort.assign(group_id=rng.permutation(noisy_cohort.group_id.to_numpy()))
+        how = {"groups": cohort.group_id, "method": "predict_proba"}
+        folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        model, numbers = LogisticRegression(), rng.normal(size=(len(cohort), 3))
+        expected = cross_val_predict(model, numbers, cohort.label, cv=folds, **how)
+        assert np.array_equal(out_of_patient(model, numbers, cohort, seed), expected)

@@ -32,6 +32,7 @@ from cxr_tutorial.datasets import read_folder
 from cxr_tutorial.environment import cache_dir
 from cxr_tutorial.files.problems import CohortError
 from cxr_tutorial.models import MedicalImageClassifier, load_model, save_model
+from cxr_tutorial.splits import split_by_patient
 from cxr_tutorial.study.check import check_path
 from cxr_tutorial.study.command import main
 from cxr_tutorial.study.study import STUDY_FILES, evaluate_model, run_study
@@ -216,6 +217,21 @@ def test_room_is_kept_during_training(xrays, tmp_path, monkeypatch):
     run_study(xrays, tmp_path / "study", **QUICK)
     written = sum(file.stat().st_size for file in (tmp_path / "study").iterdir())
     assert found[0] > written and names_in(tmp_path / "study") == sorted(STUDY_FILES)
+
+
+def test_many_images_are_trained_on_in_larger_steps(xrays, monkeypatch):
+    cohort, found = split_by_patient(read_folder(xrays)), []
+    monkeypatch.setattr(study_module, "_steps", lambda images: (images - 1, 0.5))
+
+    def fit(head, train, val, lr, **_):
+        found.extend([train.batch_size, lr])
+        return pd.DataFrame({"train_loss": [0.0]})
+
+    monkeypatch.setattr(study_module, "fit", fit)
+    study_module.train_model(cohort, size=32)
+    assert found == [(cohort.split == "train").sum() - 1, 0.5]
+    monkeypatch.undo()
+    assert study_module._steps(1999) == (32, 1e-3) and study_module._steps(2000) == (128, 2e-3)
 
 
 @pytest.mark.fault("a name of 300 letters for --out", entrance="train")

@@ -8,6 +8,7 @@ __all__ = ['main', 'phantom', 'data', 'audit', 'check', 'headline', 'train', 'ev
 # %% ../../nbs/study/command.ipynb #6e4b311c
 import dataclasses
 import functools
+import gc
 import json
 import sys
 import warnings
@@ -76,6 +77,7 @@ def main():
     "Build a chest X-ray classifier that can be trusted. For teaching, not for clinical use."
     from cxr_tutorial.parallel.processes import keep_freed_memory
 
+    gc.set_threshold(50_000)  # importing makes many objects, and next to nothing to clear away
     keep_freed_memory()
 
 # %% ../../nbs/study/command.ipynb #be7ff0b9

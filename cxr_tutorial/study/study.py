@@ -58,12 +58,21 @@ def _how(model: MedicalImageClassifier) -> tuple:
 
 # %% ../../nbs/study/study.ipynb #820088da
 def _feature_loader(
-    model: MedicalImageClassifier, table: pd.DataFrame, description: str, shuffle: bool = False
+    model: MedicalImageClassifier,
+    table: pd.DataFrame,
+    description: str,
+    batch_size: int = 32,
+    shuffle: bool = False,
 ) -> DataLoader:
     "What a frozen backbone sees in the images of a table; kept for the next time."
     images = cached_image_loader(table, *_how(model))
     rows = cached_features(model.backbone, images, description=description)
-    return DataLoader(rows, 32, shuffle=shuffle, collate_fn=identity_collate)
+    return DataLoader(rows, batch_size, shuffle=shuffle, collate_fn=identity_collate)
+
+# %% ../../nbs/study/study.ipynb #steps002
+def _steps(images: int) -> tuple[int, float]:  # images per step, learning rate
+    "How large the steps of a head are, trained on so many images."
+    return (32, 1e-3) if images < 2000 else (128, 2e-3)
 
 # %% ../../nbs/study/study.ipynb #28144227
 def _batch_size(images: int) -> int:
@@ -96,12 +105,13 @@ def train_model(
     need_columns(cohort, "path", "label", "patient_id", "split")
     seed_everything(seed)
     model = freeze(MedicalImageClassifier(backbone, size=size))
+    batch, lr = _steps(int((cohort.split == "train").sum()))
     loaders = {}
     for part in ("train", "val"):
         table = cohort[cohort.split == part]
         text = f"extracting {part} features"
-        loaders[part] = _feature_loader(model, table, text, shuffle=part == "train")
-    history = fit(model.head, loaders["train"], loaders["val"], epochs=epochs, patience=8)
+        loaders[part] = _feature_loader(model, table, text, batch, shuffle=part == "train")
+    history = fit(model.head, loaders["train"], loaders["val"], epochs=epochs, lr=lr, patience=8)
     if history.empty:
         raise KeyboardInterrupt("stopped by hand before the first epoch was over")
     if finetune and not history.attrs["stopped_by_hand"]:
