@@ -91,7 +91,7 @@ def noisy_cohort(tmp_path):
 
 def test_processes_see_what_threads_see(noisy_cohort, monkeypatch):
     by_threads = looks.glance_all(noisy_cohort), looks.encodings(noisy_cohort)
-    monkeypatch.setattr(looks, "MANY", 10)
+    monkeypatch.setattr(looks, "_MANY", 10)
     by_processes = looks.glance_all(noisy_cohort), looks.encodings(noisy_cohort)
     assert by_threads[1].equals(by_processes[1])
     table, *arrays = by_threads[0]
@@ -102,7 +102,7 @@ def test_processes_see_what_threads_see(noisy_cohort, monkeypatch):
 
 def test_a_file_that_broke_meanwhile_is_named_by_processes_too(noisy_cohort, monkeypatch):
     Path(noisy_cohort.path[7]).write_bytes(b"no image")
-    monkeypatch.setattr(looks, "MANY", 10)
+    monkeypatch.setattr(looks, "_MANY", 10)
     with pytest.raises(ImageError, match=Path(noisy_cohort.path[7]).name):
         looks.glance_all(noisy_cohort)
 

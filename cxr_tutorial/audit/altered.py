@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy.ndimage import gaussian_filter, uniform_filter
+from threadpoolctl import threadpool_limits
 
 from ..parallel.processes import progress
 
@@ -259,6 +260,7 @@ def _correlations(copies: np.ndarray, views: np.ndarray, pairs: pd.DataFrame) ->
     return np.concatenate([np.empty(0), *alike])
 
 # %% ../../nbs/audit/altered.ipynb #f08d275c
+@threadpool_limits.wrap(limits=1, user_api="blas")  # the threads are busy with other parts
 def altered_copies(
     copies: np.ndarray,  # (n, 2, DETAIL, DETAIL), from `small_copies`
     patients=None,  # (n,) patient of each image; each image a patient of its own when not given

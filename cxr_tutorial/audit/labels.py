@@ -14,12 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from .findings import Case, Check, Found, file_names, looks_of
 from .shortcuts import out_of_patient
 from ..files.tables import need_columns
 
 # %% ../../nbs/audit/labels.ipynb #6336374f
+@threadpool_limits.wrap(limits=1, user_api="blas")  # so small products are slower with more
 def find_label_issues(
     thumbnails: np.ndarray,  # (n, pixels), from `glance_all`
     cohort: pd.DataFrame,  # cohort table
