@@ -108,12 +108,13 @@ def leakage_report(
     if not kinds:
         raise ValueError(f"the table has none of {', '.join(COMPARED)} to compare")
     parts, rows = usual_parts(cohort), []
-    ids = {column: _comparable(cohort[column]) for column in kinds}
-    for first, second in combinations(_part_names(parts), 2):
-        here, there = parts == first, parts == second
+    ids = {column: _comparable(cohort[column]).to_numpy(object) for column in kinds}
+    within = {part: (parts == part).to_numpy() for part in _part_names(parts)}
+    held = {(c, p): set(ids[c][there]) for p, there in within.items() for c in kinds}
+    for first, second in combinations(within, 2):
         for column, name in kinds.items():
-            both = set(ids[column][here].dropna()) & set(ids[column][there].dropna())
-            images = (ids[column].isin(both) & (here | there)).sum() if both else 0
+            both = {one for one in held[column, first] & held[column, second] if pd.notna(one)}
+            images = sum(one in both for one in ids[column][within[first] | within[second]])
             examples = ", ".join(sorted(both)[:3])
             rows.append([f"{first} / {second}", name, len(both), images, examples])
     return pd.DataFrame(rows, columns=["parts", "shared", "count", "images", "examples"])
