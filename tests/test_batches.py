@@ -1,0 +1,60 @@
+"""Stored tensors are taken batch by batch, and whatever else a loader does is left to it."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
+
+from cxr_tutorial.training import _whole_batches, fit, predict
+
+
+class Own(TensorDataset):
+    "Rows that may be other ones each time."
+
+
+def rows(kind=TensorDataset, number=10):
+    return kind(torch.arange(2 * number).reshape(number, 2).float(), torch.arange(number) % 2)
+
+
+def drawn(loader) -> list:
+    return [part.tolist() for batch in loader for part in batch]
+
+
+@pytest.mark.parametrize("how", [{}, {"shuffle": True}, {"shuffle": True, "drop_last": True}])
+def test_batches_and_later_random_numbers_are_the_same(how):
+    found = []
+    for change in (lambda loader: loader, _whole_batches):
+        torch.manual_seed(0)
+        loader = change(DataLoader(rows(), 4, **how))
+        found.append([drawn(loader), drawn(loader), torch.rand(3).tolist()])
+    assert found[0] == found[1]
+    assert len(found[0][0]) == (4 if "drop_last" in how else 6)
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(rows(Own), 4),
+        DataLoader(Subset(rows(), [1, 2, 3]), 2),
+        DataLoader(rows(), 4, num_workers=1),
+        DataLoader(rows(), 4, collate_fn=lambda batch: default_collate(batch[::-1])),
+        DataLoader(rows(), batch_size=None),
+        [(torch.ones(2, 2), torch.ones(2))],
+    ],
+    ids=["own", "subset", "workers", "collate", "single", "list"],
+)
+def test_other_loaders_stay_as_they_are(loader):
+    assert _whole_batches(loader) is loader
+
+
+def test_training_and_predicting_take_whole_batches(monkeypatch):
+    taken, original = [], TensorDataset.__getitem__
+
+    def take(self, index):
+        taken.append(index)
+        return original(self, index)
+
+    monkeypatch.setattr(TensorDataset, "__getitem__", take)
+    loader, line = DataLoader(rows(number=12), 5), torch.nn.Linear(2, 1)
+    fit(line, loader, loader, epochs=1)
+    assert [len(batch) for batch in taken] == [5, 5, 2] * 2  # one epoch, one validation
+    assert predict(line, loader).label.tolist() == [0, 1] * 6
