@@ -20,7 +20,7 @@ from accelerate.state import is_initialized
 from accelerate.utils import AutocastKwargs, gather_object
 from matplotlib.figure import Figure
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset, default_collate
+from torch.utils.data import DataLoader
 
 from .environment import choose_device, choose_precision, on_device
 from .explore import rank_auroc
@@ -32,6 +32,7 @@ from cxr_tutorial.files.batches import (
     need_logits,
     need_model,
     read_batch,
+    whole_batches,
 )
 from .parallel.processes import processes, progress, progress_bar
 from .parallel.shards import shard_batches, shard_loader
@@ -83,17 +84,6 @@ def threads_for(
     finally:
         torch.set_num_threads(before)
 
-# %% ../nbs/course/09_training.ipynb #whb09ex
-def _whole_batches(loader: DataLoader) -> DataLoader:
-    "The same batches, of stored tensors not row by row. Other loaders stay as they are."
-    ours = isinstance(loader, DataLoader) and type(loader.dataset) is TensorDataset
-    if not ours or loader.batch_sampler is None or loader.num_workers:
-        return loader
-    if loader.collate_fn is not default_collate:
-        return loader
-    how = {"generator": loader.generator, "pin_memory": loader.pin_memory}
-    return DataLoader(loader.dataset, batch_size=None, sampler=loader.batch_sampler, **how)
-
 # %% ../nbs/course/09_training.ipynb #ask09ex
 def _ask(model: nn.Module, loader: DataLoader, device: torch.device, description: str) -> list:
     "Logits, labels and patients (if there are any) of each batch, of all processes."
@@ -103,7 +93,7 @@ def _ask(model: nn.Module, loader: DataLoader, device: torch.device, description
     batches, rows = shard_loader(loader) if images else loader, []
     with on_device(model, device), threads_for(model):
         model.eval()
-        for batch in progress(_whole_batches(batches), description, "batch", show=images):
+        for batch in progress(whole_batches(batches), description, "batch", show=images):
             inputs, labels, *patients = read_batch(batch)
             with torch.inference_mode():
                 logits, _ = match_outputs(model(inputs.to(device)), labels)
@@ -155,7 +145,7 @@ def train_epoch(
     model.train()
     device, total = accelerator.device, 0.0
     with threads_for(model):
-        bar = progress(_whole_batches(loader), "batches", "batch", show=_sees_images(model))
+        bar = progress(whole_batches(loader), "batches", "batch", show=_sees_images(model))
         for batch in bar:
             inputs, labels, *_ = read_batch(batch)
             logits, labels = match_outputs(model(inputs.to(device)), labels.to(device))

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
 
-from cxr_tutorial.training import _whole_batches, fit, predict
+from cxr_tutorial.files.batches import whole_batches
+from cxr_tutorial.training import fit, predict
 
 
 class Own(TensorDataset):
@@ -22,7 +23,7 @@ def drawn(loader) -> list:
 @pytest.mark.parametrize("how", [{}, {"shuffle": True}, {"shuffle": True, "drop_last": True}])
 def test_batches_and_later_random_numbers_are_the_same(how):
     found = []
-    for change in (lambda loader: loader, _whole_batches):
+    for change in (lambda loader: loader, whole_batches):
         torch.manual_seed(0)
         loader = change(DataLoader(rows(), 4, **how))
         found.append([drawn(loader), drawn(loader), torch.rand(3).tolist()])
@@ -43,10 +44,10 @@ def test_batches_and_later_random_numbers_are_the_same(how):
     ids=["own", "subset", "workers", "collate", "single", "list"],
 )
 def test_other_loaders_stay_as_they_are(loader):
-    assert _whole_batches(loader) is loader
+    assert whole_batches(loader) is loader
 
 
-def test_training_and_predicting_take_whole_batches(monkeypatch):
+def test_training_and_predicting_takewhole_batches(monkeypatch):
     taken, original = [], TensorDataset.__getitem__
 
     def take(self, index):
