@@ -53,7 +53,7 @@ from cxr_tutorial.cache.images import (
 )
 from cxr_tutorial.cross_validation import PatientKFold
 from cxr_tutorial.datasets import load_image, read_folder
-from cxr_tutorial.environment import choose_device, choose_precision, seed_everything
+from cxr_tutorial.environment import choose_device, choose_engine, choose_precision, seed_everything
 from cxr_tutorial.models import (
     BACKBONES,
     DownloadError,
@@ -470,6 +470,7 @@ def peak_memory(images: int) -> float:  # MiB
         capture_output=True,
         text=True,
         check=True,
+        env={**os.environ, "CXR_ENGINE": choose_engine()},  # few images would be left to PyTorch
     )
     return float(result.stdout.split()[-1])
 
