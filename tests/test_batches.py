@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+)
 
 from cxr_tutorial.files.batches import whole_batches
 from cxr_tutorial.training import fit, predict
@@ -10,6 +19,13 @@ from cxr_tutorial.training import fit, predict
 
 class Own(TensorDataset):
     "Rows that may be other ones each time."
+
+
+class Pairs(BatchSampler):
+    "Batches as tuples, which would be an index of several dimensions."
+
+    def __iter__(self):
+        return map(tuple, super().__iter__())
 
 
 def rows(kind=TensorDataset, number=10):
@@ -20,7 +36,16 @@ def drawn(loader) -> list:
     return [part.tolist() for batch in loader for part in batch]
 
 
-@pytest.mark.parametrize("how", [{}, {"shuffle": True}, {"shuffle": True, "drop_last": True}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"shuffle": True},
+        {"shuffle": True, "drop_last": True},
+        {"sampler": WeightedRandomSampler(torch.ones(10), 10)},
+    ],
+    ids=["in order", "shuffled", "without the last", "weighted"],
+)
 def test_batches_and_later_random_numbers_are_the_same(how):
     found = []
     for change in (lambda loader: loader, whole_batches):
@@ -39,15 +64,17 @@ def test_batches_and_later_random_numbers_are_the_same(how):
         DataLoader(rows(), 4, num_workers=1),
         DataLoader(rows(), 4, collate_fn=lambda batch: default_collate(batch[::-1])),
         DataLoader(rows(), batch_size=None),
+        DataLoader(rows(), 2, sampler=SubsetRandomSampler(torch.arange(10))),
+        DataLoader(rows(), batch_sampler=Pairs(SequentialSampler(rows()), 2, False)),
         [(torch.ones(2, 2), torch.ones(2))],
     ],
-    ids=["own", "subset", "workers", "collate", "single", "list"],
+    ids=["own", "subset", "workers", "collate", "single", "tensors", "tuples", "list"],
 )
 def test_other_loaders_stay_as_they_are(loader):
     assert whole_batches(loader) is loader
 
 
-def test_training_and_predicting_takewhole_batches(monkeypatch):
+def test_training_and_predicting_take_whole_batches(monkeypatch):
     taken, original = [], TensorDataset.__getitem__
 
     def take(self, index):

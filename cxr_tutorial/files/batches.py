@@ -16,7 +16,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+)
 
 # %% ../../nbs/files/batches.ipynb #a9f9c9af
 def need_model(
@@ -62,9 +72,10 @@ def whole_batches(
 ):  # the loader, or one that gives the same batches sooner
     "The same batches, of stored tensors not row by row. Other loaders stay as they are."
     stored = isinstance(loader, DataLoader) and type(loader.dataset) is TensorDataset
-    if not stored or loader.batch_sampler is None or loader.num_workers:
+    if not stored or loader.num_workers or loader.collate_fn is not default_collate:
         return loader
-    if loader.collate_fn is not default_collate:
+    numbers = (SequentialSampler, RandomSampler, WeightedRandomSampler)  # others may give tensors
+    if type(loader.batch_sampler) is not BatchSampler or type(loader.sampler) not in numbers:
         return loader
     how = {"generator": loader.generator, "pin_memory": loader.pin_memory}
     return DataLoader(loader.dataset, batch_size=None, sampler=loader.batch_sampler, **how)
