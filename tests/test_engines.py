@@ -93,6 +93,24 @@ def test_a_number_format_that_a_network_does_not_bear_is_not_used():
     assert 1e-3 < errors["resnet18", "openvino"] < 1e-2
 
 
+@pytest.mark.parametrize("side", [256, 64, 24])  # one image at a time, 12, and all at once
+def test_each_image_gets_its_own_answer(side):
+    "However many threads answer at the same time, and whichever is ready first."
+    network, before = backbone("resnet18", 3), torch.get_num_threads()
+    images = torch.stack([one * torch.ones(3, side, side) for one in torch.linspace(-2, 2, 29)])
+    torch.set_num_threads(2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it must not fall back
+            found = ask_network(network, (3, side, side), openvino_here(), CPU)(images)
+    finally:
+        torch.set_num_threads(before)
+    with torch.inference_mode():
+        exact = network(images)
+    nearest = torch.cdist(found, exact).argmin(dim=1)
+    assert nearest.tolist() == list(range(29))
+
+
 def test_the_answer_is_of_the_weights_as_they_were():
     "Weights that change afterwards change no answer of before, and get one of their own."
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
