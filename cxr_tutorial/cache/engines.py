@@ -107,6 +107,11 @@ def _best_in_pytorch(network: nn.Module, shape: tuple, device: torch.device) -> 
     patterns = probe_images(shape)
     return short if _trusted(short, exact(patterns), patterns, precision) else exact
 
+# %% ../../nbs/cache/engines.ipynb #engtog01
+def _together(shape: tuple) -> int:
+    "How many images the engine looks at in one go: as many as have the pixels of 224 x 224."
+    return max(1, 224 * 224 // (shape[-2] * shape[-1]))
+
 # %% ../../nbs/cache/engines.ipynb #engine25
 def _converted(network: nn.Module, shape: tuple):
     "The network as OpenVINO's model."
@@ -123,7 +128,7 @@ def _converted(network: nn.Module, shape: tuple):
         )
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(traced))
-    model.reshape([-1, *shape])
+    model.reshape([1 if _together(shape) == 1 else -1, *shape])
     return model
 
 # %% ../../nbs/cache/engines.ipynb #engine26
@@ -148,7 +153,7 @@ def _compiled(model, precision: torch.dtype) -> Callable:
             found[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
 
         queue.set_callback(keep)
-        few = images.split(max(1, 224 * 224 // (images.shape[-2] * images.shape[-1])))
+        few = images.split(_together(images.shape))
         for place, part in enumerate(few):
             queue.start_async([part.contiguous().numpy()], place)
         queue.wait_all()
