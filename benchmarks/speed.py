@@ -727,11 +727,19 @@ def course() -> list[dict]:
     return rows
 
 
+def class_folder(real: str) -> Path:
+    "What holds NORMAL and PNEUMONIA: this folder, or `train` in it. `ValueError` if neither does."
+    for folder in (Path(real), Path(real, "train")):
+        if all((folder / name).is_dir() for name in ("NORMAL", "PNEUMONIA")):
+            return folder
+    raise ValueError(f"{real} does not hold NORMAL and PNEUMONIA; name path/to/chest_xray/train")
+
+
 def measure(real: str | None, parts: list[str]) -> dict:
     "Everything that was asked for, one after the other."
     start, made = time.perf_counter(), {}
     with tempfile.TemporaryDirectory() as work, empty_cache():
-        folder = Path(real) if real else Path(work, "phantom", "train")
+        folder = class_folder(real) if real else Path(work, "phantom", "train")
         if not real:
             write_cohort(
                 Path(work, "phantom"), patients=1100, size=(224, 224), fractions={"train": 1.0}
