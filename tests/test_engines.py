@@ -111,6 +111,40 @@ def test_each_image_gets_its_own_answer(side):
     assert nearest.tolist() == list(range(29))
 
 
+DROPPED = """
+import openvino
+import torch
+from torch import nn
+from cxr_tutorial.cache import engines
+torch.set_num_threads(2)
+network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+model = engines._converted(network, (3, 224, 224))
+images = engines.probe_images((3, 224, 224)).repeat(4, 1, 1, 1)
+for _ in range(250):
+    engines._compiled(model, torch.float32)(images)  # dropped as soon as it has answered
+print("all dropped")
+
+
+def refuse(*arguments):
+    raise RuntimeError("an answer would call back into Python")
+
+
+openvino.AsyncInferQueue.set_callback = openvino.InferRequest.set_callback = refuse
+engines._compiled(model, torch.float32)(images)
+print("without calling back")
+"""
+
+
+def test_a_network_that_has_answered_can_be_dropped():
+    "With answers that called back into Python, one in 300 waited for ever for its own threads."
+    command = [sys.executable, "-c", DROPPED]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    except subprocess.TimeoutExpired:
+        pytest.fail("a network waits for ever while it is dropped")
+    assert done.stdout == "all dropped\nwithout calling back\n", done.stderr[-500:]
+
+
 def test_the_answer_is_of_the_weights_as_they_were():
     "Weights that change afterwards change no answer of before, and get one of their own."
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()

@@ -8,6 +8,7 @@ __all__ = ['FEW', 'TOLERANCE', 'is_standard', 'network_bytes', 'engine_for', 'pr
 # %% ../../nbs/cache/engines.ipynb #engine03
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
@@ -131,6 +132,12 @@ def _converted(network: nn.Module, shape: tuple):
     model.reshape([1 if _together(shape) == 1 else -1, *shape])
     return model
 
+# %% ../../nbs/cache/engines.ipynb #engans01
+def _answer_of(request) -> torch.Tensor:  # (n, features)
+    "The features that were asked for, as soon as they are there."
+    request.wait()
+    return torch.from_numpy(request.get_output_tensor(0).data.copy())
+
 # %% ../../nbs/cache/engines.ipynb #engine26
 def _compiled(model, precision: torch.dtype) -> Callable:
     "A function of images that gives features."
@@ -147,17 +154,16 @@ def _compiled(model, precision: torch.dtype) -> Callable:
     compiled = openvino.Core().compile_model(model, "CPU", how)
 
     def ask(images: torch.Tensor) -> torch.Tensor:
-        queue, found = openvino.AsyncInferQueue(compiled, 2 * threads), {}
-
-        def keep(request, place: int) -> None:
-            found[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
-
-        queue.set_callback(keep)
-        few = images.split(_together(images.shape))
-        for place, part in enumerate(few):
-            queue.start_async([part.contiguous().numpy()], place)
-        queue.wait_all()
-        return torch.cat([found[place] for place in range(len(few))])
+        busy, found = deque(), []
+        for part in images.split(_together(images.shape)):
+            if len(busy) < 2 * threads:
+                request = compiled.create_infer_request()
+            else:
+                request = busy.popleft()
+                found.append(_answer_of(request))
+            request.start_async([part.contiguous().numpy()])
+            busy.append(request)
+        return torch.cat([*found, *map(_answer_of, busy)])
 
     return ask
 
@@ -171,6 +177,9 @@ def _best_in_openvino(network: nn.Module, shape: tuple, device: torch.device) ->
     model, patterns = _converted(network, shape), probe_images(shape)
     exact = _in_pytorch(network, device, torch.float32)(patterns)
     for precision in dict.fromkeys((choose_precision(device), torch.float32)):
+        short = _in_pytorch(network, device, precision)(patterns)
+        if relative_error(short, exact) > TOLERANCE[precision]:
+            continue  # known sooner than by compiling
         ask = _compiled(model, precision)
         if _trusted(ask, exact, patterns, precision):
             return ask
