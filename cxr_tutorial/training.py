@@ -144,6 +144,7 @@ def train_epoch(
     "One pass over the training images."
     model.train()
     device, total = accelerator.device, 0.0
+    steps = optimiser if accelerator.scaler else optimiser.optimizer  # the wrapper takes time
     with threads_for(model):
         bar = progress(whole_batches(loader), "batches", "batch", show=_sees_images(model))
         for batch in bar:
@@ -151,11 +152,11 @@ def train_epoch(
             logits, labels = match_outputs(model(inputs.to(device)), labels.to(device))
             batch_loss = loss(logits, labels)
             images = torch.tensor(float(len(labels)), device=device)
-            optimiser.zero_grad()
+            steps.zero_grad()
             accelerator.backward(batch_loss * images / accelerator.reduce(images, "mean"))
             if clip is not None:
                 accelerator.clip_grad_norm_(model.parameters(), clip)
-            optimiser.step()
+            steps.step()
             total += torch.stack([batch_loss.detach() * images, images])
     if not torch.is_tensor(total):
         raise ValueError("the loader gives no batch")
