@@ -30,6 +30,9 @@ def _without_padding(
     most: float = 2.0,  # standard deviation of a row or column that shows nothing, grey levels
 ) -> np.ndarray:  # the part inside; the whole image if next to nothing would be left
     "Cut off the outer rows and columns of one grey level."
+    sides = grey[0], grey[-1], grey[:, 0], grey[:, -1]
+    if min(side.std() for side in sides) > most:
+        return grey  # as most images: nothing to cut off
     inside = grey
     for _ in range(2):  # rows, then, turned round, columns
         shown = np.flatnonzero(inside.std(axis=1) > most)
