@@ -144,7 +144,7 @@ def train_epoch(
     "One pass over the training images."
     model.train()
     device, total = accelerator.device, 0.0
-    steps = optimiser if accelerator.scaler else optimiser.optimizer  # the wrapper takes time
+    steps = optimiser if accelerator.scaler else getattr(optimiser, "optimizer", optimiser)
     with threads_for(model):
         bar = progress(whole_batches(loader), "batches", "batch", show=_sees_images(model))
         for batch in bar:
