@@ -15,12 +15,10 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import display
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from .parallel.processes import processes
 
@@ -174,7 +172,9 @@ def environment_report() -> pd.DataFrame:  # one row per fact
 # %% ../nbs/course/00_environment.ipynb #75c872b2
 def set_style() -> None:
     "Colours for all readers, and small files (JPEG, because PNG cannot compress noisy X-rays)."
+    import matplotlib as mpl
     import seaborn as sns
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.85)
     mpl.rcParams["figure.dpi"] = 90
