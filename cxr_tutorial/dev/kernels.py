@@ -7,6 +7,7 @@ __all__ = ['IMPORTED', 'become_kernel', 'start_server', 'kernel_manager_class']
 
 # %% ../../nbs/dev/kernels.ipynb #16157b25
 import asyncio
+import gc
 import multiprocessing
 import os
 import sys
@@ -20,6 +21,7 @@ from ..parallel.processes import keep_freed_memory
 
 # %% ../../nbs/dev/kernels.ipynb #bed56ef0
 IMPORTED = [
+    "cxr_tutorial.dev.kernels",  # first: it switches the garbage collector off
     "torch",
     "torchvision.transforms.v2",
     "timm",
@@ -37,11 +39,13 @@ IMPORTED = [
     "matplotlib.backends.backend_agg",
     "pydicom",
     "seaborn",
-    "nbformat",
     "imagehash",
     "ipykernel.kernelapp",
-    "cxr_tutorial.dev.kernels",
+    "ipykernel.debugger",
 ]
+if "multiprocessing.forkserver" in " ".join(sys.orig_argv):  # this process is the server
+    gc.disable()
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # the debugger would warn each time
 
 # %% ../../nbs/dev/kernels.ipynb #31838c83
 def become_kernel(
@@ -52,6 +56,8 @@ def become_kernel(
     "Turn this process, a copy of the fork server, into a kernel."
     from ipykernel.kernelapp import IPKernelApp
 
+    gc.freeze()
+    gc.enable()
     os.setsid()  # Ctrl-C is for the runner, as with other kernels
     os.environ.clear()
     os.environ.update(environment)
