@@ -67,7 +67,10 @@ def become_kernel(
     if "matplotlib" in sys.modules:
         inline = "module://matplotlib_inline.backend_inline"
         sys.modules["matplotlib"].rcParams["backend"] = environment.get("MPLBACKEND", inline)
-    threadpool_limits(int(environment["OMP_NUM_THREADS"]))
+    threads = int(environment["OMP_NUM_THREADS"])
+    threadpool_limits(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
     keep_freed_memory()
     # what the chapter starts, it starts in the usual way
     multiprocessing.set_start_method(None, force=True)
@@ -81,7 +84,14 @@ def start_server() -> None:
         from multiprocessing import forkserver
 
         multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
-        forkserver.ensure_running()
+        before = os.environ.pop("OMP_NUM_THREADS", None)
+        os.environ["OMP_NUM_THREADS"] = "1"  # libraries read it when they are imported
+        try:
+            forkserver.ensure_running()
+        finally:
+            os.environ.pop("OMP_NUM_THREADS")
+            if before is not None:
+                os.environ["OMP_NUM_THREADS"] = before
 
 # %% ../../nbs/dev/kernels.ipynb #e1b6f30d
 class ForkedKernel(LocalProvisioner):
