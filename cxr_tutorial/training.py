@@ -90,7 +90,7 @@ def _ask(model: nn.Module, loader: DataLoader, device: torch.device, description
     need_model(model)
     need_loader(loader)
     images = _sees_images(model)
-    batches, rows = shard_loader(loader) if images else loader, []
+    batches, rows = shard_loader(loader) if images else whole_batches(loader, 1024), []
     with on_device(model, device), threads_for(model):
         model.eval()
         for batch in progress(whole_batches(batches), description, "batch", show=images):

@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    RandomSampler,
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
@@ -74,6 +75,30 @@ def test_other_loaders_stay_as_they_are(loader):
     assert whole_batches(loader) is loader
 
 
+def test_rows_in_order_come_many_at_a_time():
+    found = []
+    for change in (lambda loader: loader, lambda loader: whole_batches(loader, 8)):
+        torch.manual_seed(0)
+        batches = list(change(DataLoader(rows(), 4)))
+        found.append([torch.cat([x for x, _ in batches]).tolist(), torch.rand(3).tolist()])
+    assert found[0] == found[1]
+    assert [len(x) for x, _ in batches] == [8, 2]
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(rows(), 4, shuffle=True),
+        DataLoader(rows(), 4, drop_last=True),
+        DataLoader(rows(), batch_sampler=BatchSampler(RandomSampler(rows()), 4, False)),
+        DataLoader(rows(), batch_sampler=BatchSampler(SequentialSampler(rows()), 4, True)),
+    ],
+    ids=["shuffled", "without the last", "random batches", "batches without the last"],
+)
+def test_other_batches_keep_their_size(loader):
+    assert [len(x) for x, _ in whole_batches(loader, 8)] == [len(x) for x, _ in loader]
+
+
 def test_training_and_predicting_take_whole_batches(monkeypatch):
     taken, original = [], TensorDataset.__getitem__
 
@@ -84,5 +109,5 @@ def test_training_and_predicting_take_whole_batches(monkeypatch):
     monkeypatch.setattr(TensorDataset, "__getitem__", take)
     loader, line = DataLoader(rows(number=12), 5), torch.nn.Linear(2, 1)
     fit(line, loader, loader, epochs=1)
-    assert [len(batch) for batch in taken] == [5, 5, 2] * 2  # one epoch, one validation
+    assert [len(batch) for batch in taken] == [5, 5, 2, 12]  # one epoch, one validation
     assert predict(line, loader).label.tolist() == [0, 1] * 6

@@ -13,6 +13,7 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
+from cxr_tutorial.cache import engines
 from cxr_tutorial.cache.engines import (
     FEW,
     TOLERANCE,
@@ -157,6 +158,85 @@ def test_the_answer_is_of_the_weights_as_they_were():
     assert torch.equal(ask(images), before)
     after = ask_network(network, (3, 32, 32), engine, CPU)(images)
     assert torch.allclose(after, 2 * before, rtol=1e-2, atol=1e-3)
+
+
+def small_network():
+    layers = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.fixture
+def conversions(monkeypatch, tmp_path):
+    "How often a network was converted, with an empty cache folder and nothing remembered."
+    counted, convert = [], engines._converted
+
+    def count(network, shape):
+        counted.append(shape)
+        return convert(network, shape)
+
+    monkeypatch.setenv("CXR_CACHE", str(tmp_path))
+    monkeypatch.setattr(engines, "_converted", count)
+    return counted
+
+
+def asked_anew(network, side=32):
+    "Answers, as another process would find them. Falling back to PyTorch is an error."
+    engines._LAST.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = torch.linspace(-1, 1, 4 * 3 * side * side).reshape(4, 3, side, side)
+        return ask_network(network, (3, side, side), openvino_here(), CPU)(images)
+
+
+def test_a_network_is_converted_once(conversions, tmp_path):
+    network = small_network()
+    first = asked_anew(network)
+    assert torch.equal(asked_anew(network), first)
+    assert conversions == [(3, 32, 32)]
+    asked_anew(network, side=64)
+    with torch.no_grad():
+        network[0].weight.add_(1)
+    assert not torch.allclose(asked_anew(network), first)
+    assert len(conversions) == 3
+    assert (tmp_path / "networks").stat().st_mode & 0o077 == 0  # weights may tell of patients
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "text", "other"])
+def test_a_damaged_network_is_converted_again(damage, conversions, tmp_path):
+    network = small_network()
+    first = asked_anew(network)
+    (file,) = (tmp_path / "networks").glob("*.npz")
+    content = bytearray(file.read_bytes())
+    if damage == "altered":
+        content[len(content) // 2] ^= 0xFF
+    new = {"cut": content[:-200], "altered": content, "empty": b"", "text": b"no network"}
+    if damage == "other":
+        np.savez(file, xml=np.zeros(9, np.uint8), bin=np.zeros(9, np.uint8))
+    else:
+        file.write_bytes(new[damage])
+    assert torch.equal(asked_anew(network), first)
+    assert torch.equal(asked_anew(network), first)
+    assert len(conversions) == 2
+
+
+def test_the_last_networks_are_kept(conversions, tmp_path):
+    networks = [small_network() for _ in range(engines._KEPT + 2)]
+    for network in networks:
+        asked_anew(network)
+        for file in (tmp_path / "networks").glob("*.npz"):  # some clocks tick slowly
+            os.utime(file, (file.stat().st_mtime - 10,) * 2)
+    assert len(list((tmp_path / "networks").iterdir())) == engines._KEPT
+    asked_anew(networks[-1])
+    assert len(conversions) == len(networks)
+    asked_anew(networks[0])
+    assert len(conversions) == len(networks) + 1
+
+
+def test_a_network_that_cannot_be_kept_is_asked_all_the_same(conversions, tmp_path):
+    (tmp_path / "networks").write_text("a file where the folder should be")
+    network = small_network()
+    assert torch.equal(asked_anew(network), asked_anew(network))
+    assert len(conversions) == 2
 
 
 class Own(nn.Module):

@@ -10,14 +10,20 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from .images import private_folder
 from ..environment import choose_engine, choose_precision
-from ..files.atomic import fingerprint
+from ..files.atomic import atomic_path, fingerprint
 from ..files.batches import need_features
 
 # %% ../../nbs/cache/engines.ipynb #engine06
@@ -167,6 +173,49 @@ def _compiled(model, precision: torch.dtype) -> Callable:
 
     return ask
 
+# %% ../../nbs/cache/engines.ipynb #engkeep2
+_KEPT = 8  # converted networks; 14 MB each for the default backbone
+
+
+def _model_file(network: nn.Module, shape: tuple) -> Path:
+    "Where the converted network is, if it was converted before."
+    libraries = [version(name) for name in ("torch", "torchvision", "timm", "openvino")]
+    name = fingerprint("networks 1", network, *network_bytes(network), shape, libraries)
+    return private_folder("networks") / f"{name}.npz"
+
+# %% ../../nbs/cache/engines.ipynb #engkeep3
+def _write_model(model, file: Path) -> None:
+    "Keep a converted network, and only the last few."
+    import openvino
+
+    with TemporaryDirectory() as folder:
+        openvino.save_model(model, f"{folder}/model.xml", compress_to_fp16=False)
+        parts = {end: np.fromfile(f"{folder}/model.{end}", np.uint8) for end in ("xml", "bin")}
+    with atomic_path(file) as partial:
+        np.savez(partial, **parts)
+    kept = [one for one in file.parent.glob("*.npz") if not one.name.startswith(".")]
+    for old in sorted(kept, key=lambda one: one.stat().st_mtime)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+
+# %% ../../nbs/cache/engines.ipynb #engkeep4
+def _read_model(file: Path):
+    "A converted network. Raises an error if it is not there, or not whole."
+    import openvino
+
+    with open(file, "rb") as source, np.load(source) as parts:
+        return openvino.Core().read_model(parts["xml"].tobytes(), parts["bin"].tobytes())
+
+# %% ../../nbs/cache/engines.ipynb #engkeep5
+def _model_of(network: nn.Module, shape: tuple):
+    "The network as OpenVINO's model, converted now or before."
+    try:
+        return _read_model(_model_file(network, shape))
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, RuntimeError):
+        model = _converted(network, shape)
+    with suppress(OSError):  # what cannot be kept is converted again next time
+        _write_model(model, _model_file(network, shape))
+    return model
+
 # %% ../../nbs/cache/engines.ipynb #engine27
 def _best_in_openvino(network: nn.Module, shape: tuple, device: torch.device) -> Callable:
     "In the shortest number format that agrees. Raises `ValueError` if none does."
@@ -174,12 +223,13 @@ def _best_in_openvino(network: nn.Module, shape: tuple, device: torch.device) ->
         raise ValueError("it holds code or hooks of its own")
     if os.getpid() != _HOME:
         raise ValueError("a forked process would wait for ever; start processes with spawn")
-    model, patterns = _converted(network, shape), probe_images(shape)
+    model, patterns = _model_of(network, shape), probe_images(shape)
     exact = _in_pytorch(network, device, torch.float32)(patterns)
     for precision in dict.fromkeys((choose_precision(device), torch.float32)):
-        short = _in_pytorch(network, device, precision)(patterns)
-        if relative_error(short, exact) > TOLERANCE[precision]:
-            continue  # known sooner than by compiling
+        if precision != torch.float32:  # known sooner than by compiling
+            short = _in_pytorch(network, device, precision)(patterns)
+            if relative_error(short, exact) > TOLERANCE[precision]:
+                continue
         ask = _compiled(model, precision)
         if _trusted(ask, exact, patterns, precision):
             return ask

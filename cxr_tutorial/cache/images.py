@@ -29,7 +29,7 @@ from ..transforms import IMAGENET_MEAN, IMAGENET_STD, resize_and_pad
 
 # %% ../../nbs/cache/images.ipynb #c07f570e
 def private_folder(
-    name: str,  # "images" or "features"
+    name: str,  # such as "images" or "features"
 ) -> Path:  # an existing folder
     "A folder in the cache that only its owner may open, because it holds copies of X-rays."
     folder = cache_dir() / name

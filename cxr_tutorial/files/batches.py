@@ -69,7 +69,8 @@ def need_loader(
 # %% ../../nbs/files/batches.ipynb #whb09ex
 def whole_batches(
     loader,  # what somebody handed over as a loader
-):  # the loader, or one that gives the same batches sooner
+    rows: int = 0,  # so many at a time, if more, where all rows come in their order
+):  # the loader, or one that gives the same rows sooner
     "The same batches, of stored tensors not row by row. Other loaders stay as they are."
     stored = isinstance(loader, DataLoader) and type(loader.dataset) is TensorDataset
     if not stored or loader.num_workers or loader.collate_fn is not default_collate:
@@ -77,8 +78,11 @@ def whole_batches(
     numbers = (SequentialSampler, RandomSampler, WeightedRandomSampler)  # others may give tensors
     if type(loader.batch_sampler) is not BatchSampler or type(loader.sampler) not in numbers:
         return loader
+    batches = loader.batch_sampler
+    if type(batches.sampler) is SequentialSampler and not batches.drop_last:
+        batches = BatchSampler(batches.sampler, max(rows, batches.batch_size), drop_last=False)
     how = {"generator": loader.generator, "pin_memory": loader.pin_memory}
-    return DataLoader(loader.dataset, batch_size=None, sampler=loader.batch_sampler, **how)
+    return DataLoader(loader.dataset, batch_size=None, sampler=batches, **how)
 
 # %% ../../nbs/files/batches.ipynb #442af69c
 def _in_short(thing) -> str:
