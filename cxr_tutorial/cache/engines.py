@@ -173,10 +173,10 @@ def _compiled(model, precision: torch.dtype) -> Callable:
 
     return ask
 
-# %% ../../nbs/cache/engines.ipynb #engkeep2
+# %% ../../nbs/cache/engines.ipynb #engkeep7
 _KEPT = 8  # converted networks; 14 MB each for the default backbone
 
-
+# %% ../../nbs/cache/engines.ipynb #engkeep2
 def _model_file(network: nn.Module, shape: tuple) -> Path:
     "Where the converted network is, if it was converted before."
     libraries = [version(name) for name in ("torch", "torchvision", "timm", "openvino")]

@@ -47,6 +47,16 @@ if "multiprocessing.forkserver" in " ".join(sys.orig_argv):  # this process is t
     gc.disable()
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # the debugger would warn each time
 
+# %% ../../nbs/dev/kernels.ipynb #letgo001
+def _let_go_of_server() -> None:
+    "The server ends when nobody holds this pipe. A copy that held it would keep it running."
+    from multiprocessing import forkserver
+
+    pipe = forkserver._forkserver._forkserver_alive_fd
+    forkserver._forkserver._forkserver_alive_fd = None
+    if pipe is not None:
+        os.close(pipe)
+
 # %% ../../nbs/dev/kernels.ipynb #31838c83
 def become_kernel(
     arguments: list[str],  # of the kernel
@@ -74,6 +84,7 @@ def become_kernel(
     keep_freed_memory()
     # what the chapter starts, it starts in the usual way
     multiprocessing.set_start_method(None, force=True)
+    _let_go_of_server()
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # it ends when the fork server ends
     IPKernelApp.launch_instance(argv=[*arguments, parent])
 
