@@ -232,6 +232,16 @@ def test_the_last_networks_are_kept(conversions, tmp_path):
     assert len(conversions) == len(networks) + 1
 
 
+def test_a_full_disk_changes_no_answer(conversions, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no space left on device")  # as OpenVINO says it
+
+    network = small_network()
+    monkeypatch.setattr(openvino, "save_model", fails)
+    assert torch.equal(asked_anew(network), asked_anew(network))
+    assert len(conversions) == 2
+
+
 def test_a_network_that_cannot_be_kept_is_asked_all_the_same(conversions, tmp_path):
     (tmp_path / "networks").write_text("a file where the folder should be")
     network = small_network()

@@ -212,7 +212,7 @@ def _model_of(network: nn.Module, shape: tuple):
         return _read_model(_model_file(network, shape))
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, RuntimeError):
         model = _converted(network, shape)
-    with suppress(OSError):  # what cannot be kept is converted again next time
+    with suppress(OSError, RuntimeError):  # what cannot be kept is converted again next time
         _write_model(model, _model_file(network, shape))
     return model
 
