@@ -6,10 +6,8 @@
 __all__ = ['PatientKFold', 'describe_folds', 'plot_folds']
 
 # %% ../nbs/course/14_cross_validation.ipynb #2d85a97c
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.model_selection import BaseCrossValidator
 
 from .files.tables import check_labels
@@ -84,8 +82,10 @@ def describe_folds(
 # %% ../nbs/course/14_cross_validation.ipynb #4de0b44e
 def plot_folds(
     results: dict,  # name -> one AUROC per fold
-) -> Figure:
+):  # a Matplotlib figure
     "Every fold as a point, the mean as a line."
+    import matplotlib.pyplot as plt  # takes a second, and folds do not need it
+
     figure, ax = plt.subplots(figsize=(5.5, 0.6 + 0.5 * len(results)))
     for row, scores in enumerate(results.values()):
         mean = np.mean(scores)

@@ -51,7 +51,7 @@ def read_folder(
     patient_pattern: str
     | None = None,  # regular expression with a group for the patient: r"(\d+)_"
     on_problem: str = "raise",  # one error lists all problems; or "skip" the files, with a warning
-    workers: int | None = None,  # threads that decode; all cores when not given
+    workers: int | None = None,  # that decode at the same time; all cores if None
     classes: dict | None = None,  # class folders of other names: {"clear": 0, "covid": 1}
 ) -> pd.DataFrame:  # path, patient_id, group_id, label, subtype, split, width, ..., image_hash
     """Read a folder of X-rays into a checked cohort table. Raises `CohortError`.

@@ -11,18 +11,16 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from PIL import Image, UnidentifiedImageError
 
 from ..files.atomic import fingerprint
 from ..files.readers import load_image
 from ..files.tables import need_columns
-from ..parallel.processes import progress
+from ..parallel.processes import of_each, progress
 
 # %% ../../nbs/audit/looks.ipynb #6bcd726a
 THUMBNAIL = 32  # side, pixels
 DETAIL = 64  # side of the small copies, pixels
-_MANY = 1500  # images from which it pays to start processes
 
 # %% ../../nbs/audit/looks.ipynb #5d2e8200
 def _without_padding(
@@ -48,9 +46,13 @@ def small_copies(
     "Two small copies of an image, to find it again when it was padded, turned or mirrored."
     if max(image.size) > 256:
         image = image.resize((256, 256), Image.Resampling.BOX)
-    inside = Image.fromarray(np.ascontiguousarray(_without_padding(np.asarray(image))))
-    side = (DETAIL, DETAIL)
-    return np.stack([copy.resize(side, Image.Resampling.BOX) for copy in (image, inside)])
+    whole, side = np.asarray(image), (DETAIL, DETAIL)
+    small = np.asarray(image.resize(side, Image.Resampling.BOX))
+    inside = _without_padding(whole)
+    if inside.shape == whole.shape:
+        return np.stack([small, small])
+    inside = Image.fromarray(np.ascontiguousarray(inside))
+    return np.stack([small, inside.resize(side, Image.Resampling.BOX)])
 
 # %% ../../nbs/audit/looks.ipynb #4df635fa
 def glance(
@@ -72,13 +74,6 @@ def glance(
     bits = imagehash.phash(image, hash_size=16).hash.ravel()
     return features, np.asarray(small, np.float32).ravel(), bits, small_copies(image)
 
-# %% ../../nbs/audit/looks.ipynb #ofeach01
-def _of_each(work, cohort: pd.DataFrame):
-    "What a function gives for each file, one by one: by threads, or by processes if it pays."
-    kind = "threads" if len(cohort) < _MANY else "processes"
-    workers = Parallel(n_jobs=-1, prefer=kind, return_as="generator")
-    return workers(delayed(work)(path) for path in cohort.path)
-
 # %% ../../nbs/audit/looks.ipynb #2e0ef1f4
 def glance_all(
     cohort: pd.DataFrame,  # cohort table with width, height (pixels) and bytes
@@ -88,7 +83,7 @@ def glance_all(
     number, features = len(cohort), []
     thumbnails, hashes = np.empty((number, THUMBNAIL**2), np.float32), np.empty((number, 256), bool)
     copies = np.empty((number, 2, DETAIL, DETAIL), np.uint8)
-    looks = progress(_of_each(glance, cohort), "looking at X-rays", "image", number)
+    looks = progress(of_each(glance, cohort.path), "looking at X-rays", "image", number)
     for row, (measured, *seen) in enumerate(looks):
         features.append(measured)
         thumbnails[row], hashes[row], copies[row] = seen
@@ -123,4 +118,4 @@ def encodings(
 ) -> pd.Series:  # one line per image, see `encoding`; in the order of the table
     "How each file of a cohort is encoded."
     need_columns(cohort, "path")
-    return pd.Series(list(_of_each(encoding, cohort)), index=cohort.index, name="encoding")
+    return pd.Series(list(of_each(encoding, cohort.path)), index=cohort.index, name="encoding")

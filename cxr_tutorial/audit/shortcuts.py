@@ -7,16 +7,15 @@ __all__ = ['TOLD', 'OUTSIDE', 'WHOLE', 'EXPLAIN', 'ORIGINALS', 'NO_UNDO', 'BOX',
            'patient_weights', 'auroc_interval', 'out_of_patient', 'shortcut_baseline', 'category_rates']
 
 # %% ../../nbs/audit/shortcuts.ipynb #afab37e0
-from functools import lru_cache
-
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import cross_val_predict
 
 from .findings import Case, Check, Found, looks_of
 from .looks import encodings
+from ..cross_validation import PatientKFold
 from ..files.folders import METADATA
 from ..files.tables import need_columns
 
@@ -66,13 +65,6 @@ def auroc_interval(
     drawn = right[pairs > 0] / pairs[pairs > 0]
     return drawn[0], *np.quantile(drawn[1:], [0.025, 0.975])
 
-# %% ../../nbs/audit/shortcuts.ipynb #folds001
-@lru_cache(maxsize=1)  # two checks ask for the same
-def _folds(labels: tuple, groups: tuple, seed: int) -> list:  # five of (rows to train, to test)
-    "Folds with whole groups, and about as many of each class."
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-    return list(folds.split(np.zeros(len(labels)), labels, groups))
-
 # %% ../../nbs/audit/shortcuts.ipynb #c3769ea6
 def out_of_patient(
     model,  # a scikit-learn classifier
@@ -82,9 +74,8 @@ def out_of_patient(
 ) -> np.ndarray:  # (n, 2) probabilities of normal and pneumonia
     "Predict each image by a model that has not seen the patient."
     need_columns(cohort, "group_id", "label")
-    groups = np.unique(cohort.group_id, return_inverse=True)[1]
-    folds = _folds(tuple(cohort.label), tuple(groups), seed)
-    return cross_val_predict(model, features, cohort.label, cv=folds, method="predict_proba")
+    folds = {"groups": cohort.group_id, "cv": PatientKFold(5, seed)}
+    return cross_val_predict(model, features, cohort.label, method="predict_proba", **folds)
 
 # %% ../../nbs/audit/shortcuts.ipynb #db839d11
 TOLD = ["auroc", "low", "high", "pneumonia has"]  # columns of a baseline

@@ -779,7 +779,7 @@ def read_archive(
     folder,  # where the archive is
     finding: str | None = None,  # becomes the label; the archive's own when not given
     on_problem: str = "raise",  # one error lists all problems; or "skip" what has one, and warn
-    workers: int | None = None,  # threads that decode; all cores when not given
+    workers: int | None = None,  # that decode at the same time; all cores if None
     uncertain: str = "ignore",  # policy for uncertain labels, a key of `UNCERTAIN`
     views: str = "frontal",  # or "all": lateral images as well
 ) -> pd.DataFrame:  # checked cohort table, see `read_folder`; with a 0/1 column per finding

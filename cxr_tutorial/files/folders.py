@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -42,6 +41,7 @@ from cxr_tutorial.files.problems import (
     problem,
 )
 from .readers import read_image
+from ..parallel.processes import of_each
 
 # %% ../../nbs/files/folders.ipynb #13ae3fdc
 CLASSES = {"NORMAL": 0, "PNEUMONIA": 1}  # name of the folder: label
@@ -132,7 +132,7 @@ def inspect_file(
 
 # %% ../../nbs/files/folders.ipynb #once00ex
 _SETTLED = 2_000_000_000  # nanoseconds since the last change of a file
-_READING = ("readers", "dicom", "folders")  # the modules whose code decides what is found
+_READING = ("problems", "readers", "dicom", "folders")  # whose code decides what is found
 
 # %% ../../nbs/files/folders.ipynb #once02ex
 def _stamp(path: str) -> tuple | None:  # None: not to be had, or the file is too young
@@ -195,7 +195,7 @@ def _remember(rows: list[dict], stamps: dict) -> None:
 # %% ../../nbs/files/folders.ipynb #74334973
 def inspect_files(
     paths: Iterable[str],  # images
-    workers: int | None = None,  # threads that decode; all cores when not given
+    workers: int | None = None,  # that decode at the same time; all cores if None
 ) -> Iterator[dict]:  # what `inspect_file` says of each, in order
     """Inspect many files at the same time. Results come as they are ready, for a progress bar.
 
@@ -203,8 +203,7 @@ def inspect_files(
     paths = [str(path) for path in paths]
     stamps = {path: _stamp(path) for path in paths}
     known, rows = _recall(stamps), []
-    look = Parallel(n_jobs=workers or -1, prefer="threads", return_as="generator")
-    looks = look(delayed(inspect_file)(path) for path in paths if path not in known)
+    looks = of_each(inspect_file, [path for path in paths if path not in known], workers)
     for path in paths:
         if path in known:
             yield known[path]

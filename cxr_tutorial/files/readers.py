@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from .dicom import MOST_PIXELS, read_dicom
-from .problems import ImageError, problem
+from .problems import MOST_PIXELS, ImageError, problem
 
 # %% ../../nbs/files/readers.ipynb #8fe7298f
 def fit_bits(
@@ -130,6 +129,13 @@ class Reader:
     suffixes: tuple  # of its file names, in small letters
     read: Callable  # (path, name, at_least) -> (uint8 (height, width), dictionary of facts)
 
+# %% ../../nbs/files/readers.ipynb #eecd8697
+def _read_dicom(path, name: str, at_least: int | None) -> tuple[np.ndarray, dict]:
+    "`read_dicom`; its library is imported when the first DICOM file is met."
+    from cxr_tutorial.files.dicom import read_dicom
+
+    return read_dicom(path, name, at_least)
+
 # %% ../../nbs/files/readers.ipynb #c518aade
 READERS = [
     Reader("JPEG", (".jpeg", ".jpg", ".jpe", ".jfif", ".mpo"), _read_with_pillow),
@@ -137,7 +143,7 @@ READERS = [
     Reader("TIFF", (".tif", ".tiff"), _read_with_pillow),
     Reader("BMP", (".bmp", ".dib"), _read_with_pillow),
     Reader("WEBP", (".webp",), _read_with_pillow),
-    Reader("DICOM", (".dcm", ".dicom", ".dic"), read_dicom),
+    Reader("DICOM", (".dcm", ".dicom", ".dic"), _read_dicom),
 ]
 
 # %% ../../nbs/files/readers.ipynb #bcdf6f76

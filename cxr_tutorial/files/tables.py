@@ -274,7 +274,7 @@ def as_cohort(
     columns=(),  # further columns to keep: names, or {name in the cohort: name in the table}
     patient_pattern: str | None = None,  # see `read_folder`; then `patient` is not used
     on_problem: str = "raise",  # one error lists all problems; or "skip" the rows, with a warning
-    workers: int | None = None,  # threads that decode; all cores when not given
+    workers: int | None = None,  # that decode at the same time; all cores if None
 ) -> pd.DataFrame:  # a cohort as from `read_folder`
     "Make a checked cohort of any table of images. Raises `CohortError`, or `ValueError`."
     if on_problem not in ("raise", "skip"):
