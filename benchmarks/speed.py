@@ -222,8 +222,11 @@ def fine_tuning(folder: Path) -> list[dict]:
     loss = nn.BCEWithLogitsLoss()
     ours = len(cohort) / seconds(lambda: train_epoch(network, images, loss, steps, helper), 2)
     note = f"{str(precision).removeprefix('torch.')}, channels_last, batches of 64, augmentation"
-    note += " included; the backward pass of convolutions gains less from bfloat16 than the"
-    note += " forward pass on this processor"
+    note += " included; "
+    if precision == torch.float32:
+        note += "without short number formats, both sides compute the same convolutions"
+    else:
+        note += "the backward pass of convolutions gains less from them than the forward pass"
     return [
         row(
             "fine-tuning step, ResNet-18",
@@ -423,7 +426,7 @@ def duplicates(folder: Path) -> list[dict]:
         rows.append(
             row(
                 f"near-duplicates, {few:,} to {many:,}",
-                "growth",
+                "times as long",
                 square,
                 growth,
                 1.5,
@@ -764,7 +767,7 @@ def measure(real: str | None, parts: list[str]) -> dict:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "torch": torch.__version__,
         "engine": frozen_engine(),
-        "measured": ", ".join(parts),
+        "measured last": ", ".join(parts),
         "seconds": round(time.perf_counter() - start),
     }
     return made

@@ -14,6 +14,7 @@ from cxr_tutorial.audit.copies import near_duplicates
 from cxr_tutorial.audit.shortcuts import out_of_patient
 from cxr_tutorial.cross_validation import PatientKFold
 from cxr_tutorial.datasets import read_folder
+from cxr_tutorial.files.folders import inspect_files
 from cxr_tutorial.files.problems import ImageError
 from cxr_tutorial.parallel import processes
 
@@ -99,6 +100,18 @@ def test_processes_see_what_threads_see(noisy_cohort, monkeypatch):
     assert table.equals(by_processes[0][0])
     for one, other in zip(arrays, by_processes[0][1:], strict=True):
         assert np.array_equal(one, other)
+
+
+def test_processes_find_what_threads_find_in_files(noisy_cohort, monkeypatch):
+    paths = [*noisy_cohort.path, *(f"{noisy_cohort.path[0]}{end}" for end in (".png", ".txt"))]
+    Path(paths[7]).write_bytes(b"no image")
+    Path(paths[-1]).write_bytes(b"text")
+    by_threads = list(inspect_files(paths))
+    kinds = [row["kind"] for row in by_threads if "kind" in row]
+    assert kinds == ["not-an-image", "vanished-file", "unknown-type"]
+    monkeypatch.setenv("CXR_CACHE", str(Path(paths[0]).parent))  # where nothing was found before
+    monkeypatch.setattr(processes, "_MANY", 10)
+    assert list(inspect_files(paths)) == by_threads
 
 
 def test_a_file_that_broke_meanwhile_is_named_by_processes_too(noisy_cohort, monkeypatch):
